@@ -1,0 +1,1 @@
+"""Trains the bundled world model: scenes, data, recipe and evaluation."""
