@@ -27,7 +27,7 @@ class PortingError(Exception):
 
 
 class UsageError(PortingError):
-    """A command or function was asked for something that does not exist or does not fit together."""
+    """A command was asked for something that does not exist or does not fit together."""
 
 
 class ConfigError(PortingError):
@@ -39,7 +39,7 @@ class ProfileError(PortingError):
 
 
 class CheckpointError(PortingError):
-    """A checkpoint is damaged, unsafe to open, or does not hold the tensors that its family needs."""
+    """A checkpoint is damaged, unsafe to open, or lacks the tensors that its family needs."""
 
 
 class KernelError(PortingError):
