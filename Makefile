@@ -27,8 +27,8 @@ install: .venv/.installed
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("worldport: Python 3.11 or newer is needed, %s is too old; make PYTHON=python3.x" % sys.version.split()[0])'
 	@echo "installing into .venv (once; PyTorch and two runtimes, some minutes)"
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 port: install
@@ -50,7 +50,7 @@ train: install
 # what a CUDA build of torch brings along is that build's own business.
 lock:
 	@rm -rf build/lock && mkdir -p build && $(PYTHON) -m venv build/lock
-	@build/lock/bin/python -m pip install -q --disable-pip-version-check ".[cpu,dev]" torch==$(LOCKED_TORCH) hatchling editables
+	@build/lock/bin/python -m pip install -qq --disable-pip-version-check ".[cpu,dev]" torch==$(LOCKED_TORCH) hatchling editables
 	@grep '^#' requirements.lock > build/requirements.lock
 	@build/lock/bin/python -m pip freeze --exclude worldport | grep -vE '^(cuda-|nvidia-|triton==)' | sed -E 's/\+[a-z0-9.]+$$//' >> build/requirements.lock
 	@mv build/requirements.lock requirements.lock
