@@ -1,0 +1,1 @@
+"""The GWM reference family: a frame-causal, action-conditioned latent diffusion world model."""
