@@ -37,10 +37,9 @@ def train_autoencoder(
     """Return the trained encoder and decoder, latent statistics included."""
     torch.manual_seed(recipe.seed)
     encoder, decoder = Encoder(config), Decoder(config)
-    modules = nn.ModuleList([encoder, decoder]).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(
-        modules.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=1e-4
-    )
+    modules = nn.ModuleList([encoder, decoder])
+    modules.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's own hints
+    optimiser = torch.optim.AdamW(modules.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=1e-4)
     clips = make_clips(recipe.scenes, 40, seed=recipe.seed + 100)
     rng = np.random.default_rng(recipe.seed + 1)
     started = time.perf_counter()
@@ -64,9 +63,7 @@ def train_autoencoder(
     return encoder.eval(), decoder.eval()
 
 
-def _draw_batch(
-    clips: Clips, recipe: AutoencoderRecipe, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+def _draw_batch(clips: Clips, recipe: AutoencoderRecipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Frames (B, T, 3, 64, 64) of windows drawn at random, and the weight (B, T, 1, 64, 64) of every pixel."""
     chosen = clips.subset(rng.integers(0, len(clips.positions), recipe.batch_scenes))
     start = int(rng.integers(0, clips.positions.shape[1] - recipe.batch_frames + 1))

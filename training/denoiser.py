@@ -16,7 +16,7 @@ from porting.adapters.gwm.autoencoder import Encoder
 from porting.adapters.gwm.config import GwmConfig
 from porting.adapters.gwm.denoiser import Denoiser
 from training.rollout import Session, denoise, open_session
-from training.scenes import Clips, make_clips, render
+from training.scenes import Clips, Float32Array, make_clips, render
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,14 @@ def encode_clips(encoder: Encoder, recipe: DenoiserRecipe, log: Callable[[str], 
     return LatentClips(torch.cat(true), torch.cat(faded), torch.cat(actions))
 
 
-def _fade(clips: Clips, rng: np.random.Generator) -> np.ndarray:
+def _fade(clips: Clips, rng: np.random.Generator) -> Float32Array:
     """Every frame (N, T, 3, 64, 64) with the ball faded and jittered: what a drifting rollout looks like."""
     count, time = clips.positions.shape[:2]
     alpha = rng.uniform(0.3, 1.05, (count, 1)) + rng.normal(0, 0.06, (count, time))
-    alpha = np.clip(alpha, 0.15, 1.0).astype(np.float32)
+    opacity: Float32Array = np.clip(alpha, 0.15, 1.0).astype(np.float32)
     positions = clips.positions + rng.normal(0, 0.15, clips.positions.shape).astype(np.float32)
     return np.stack(
-        [
-            render(clips.scenes, clips.background, positions[:, t], alpha[:, t])
-            for t in range(time)
-        ],
+        [render(clips.scenes, clips.background, positions[:, t], opacity[:, t]) for t in range(time)],
         axis=1,
     )
 
@@ -176,9 +173,7 @@ def _add_noise(latents: Tensor, size: float) -> Tensor:
     return latents + strength * torch.randn_like(latents)
 
 
-def _unroll(
-    denoiser: Denoiser, clips: LatentClips, recipe: DenoiserRecipe, progress: float
-) -> tuple[float, Tensor]:
+def _unroll(denoiser: Denoiser, clips: LatentClips, recipe: DenoiserRecipe, progress: float) -> tuple[float, Tensor]:
     """Mean squared error and loss of one batch of rollouts."""
     self_forced = progress >= recipe.teacher_until
     own = (progress - recipe.teacher_until) / recipe.ramp if self_forced else 0.0
@@ -207,9 +202,7 @@ def _unroll(
     return float(error.mean().detach()), loss
 
 
-def _predict_at_random_level(
-    session: Session, target: Tensor, action: Tensor, recipe: DenoiserRecipe
-) -> Tensor:
+def _predict_at_random_level(session: Session, target: Tensor, action: Tensor, recipe: DenoiserRecipe) -> Tensor:
     """Most samples start from pure noise; some from the target at a random noise level."""
     level = torch.where(torch.rand(len(target)) < recipe.noisy_share, torch.rand(len(target)), 1.0)
     level = level.clamp(min=0.02)

@@ -208,9 +208,7 @@ def measure_push_response(
     return _judge_pushes(np.concatenate(along_push), np.concatenate(true_along_push))
 
 
-def _read_ball(
-    respond: Respond, actions: Float32Array, clips: Clips
-) -> tuple[Float64Array, Float64Array]:
+def _read_ball(respond: Respond, actions: Float32Array, clips: Clips) -> tuple[Float64Array, Float64Array]:
     """Return where the model and where the simulator has the ball after actions, (N, 2) each.
 
     The model's is NaN where its ball is lost.
@@ -239,9 +237,7 @@ def _judge_pushes(along_push: Float64Array, true_along_push: Float64Array) -> Pu
     )
 
 
-def _compare_balls(
-    frames: Float32Array, truth: Float32Array, clips: Clips
-) -> tuple[Float64Array, Float64Array]:
+def _compare_balls(frames: Float32Array, truth: Float32Array, clips: Clips) -> tuple[Float64Array, Float64Array]:
     """Return ball mass over true mass and distance in px, (N,) each.
 
     The true ball is located in its frame too, so that both have the locator's bias.
@@ -269,12 +265,7 @@ def _check_rollout(frames: Float32Array, clips: Clips, context_frames: int) -> i
         raise ValueError(f"rollout has shape {frames.shape}; {count} clips need (N, H, 3, 64, 64)")
     horizon = int(frames.shape[1])
     if count == 0 or horizon == 0 or context_frames < 1:
-        raise ValueError(
-            f"{count} clips, {horizon} frames, {context_frames} context frames: nothing to measure"
-        )
+        raise ValueError(f"{count} clips, {horizon} frames, {context_frames} context frames: nothing to measure")
     if context_frames + horizon > clip_frames:
-        raise ValueError(
-            f"{context_frames} context frames and {horizon} more"
-            f" pass the clips' {clip_frames} frames"
-        )
+        raise ValueError(f"{context_frames} context frames and {horizon} more pass the clips' {clip_frames} frames")
     return horizon

@@ -37,9 +37,7 @@ class ModelQuality:
 class ModelUnderTest:
     """Encoder, denoiser and decoder on a batch of held-out clips."""
 
-    def __init__(
-        self, encoder: Encoder, denoiser: Denoiser, decoder: Decoder, scenes: int
-    ) -> None:
+    def __init__(self, encoder: Encoder, denoiser: Denoiser, decoder: Decoder, scenes: int) -> None:
         self.denoiser, self.decoder = denoiser, decoder
         self.context_frames = denoiser.config.context_frames
         self.clips: Clips = make_clips(scenes, self.context_frames + HORIZON, seed=HELD_OUT_SEED)
@@ -65,7 +63,5 @@ class ModelUnderTest:
 
     def measure(self) -> ModelQuality:
         """Rollout and pushes."""
-        pushes = measure_push_response(
-            lambda actions: self.frames(actions)[:, -1], self.clips, self.context_frames
-        )
+        pushes = measure_push_response(lambda actions: self.frames(actions)[:, -1], self.clips, self.context_frames)
         return ModelQuality(self.measure_rollout(), pushes)

@@ -27,9 +27,7 @@ class Session:
 
     def predict(self, latent: Tensor, noise_level: Tensor, action: Tensor) -> Tensor:
         """The clean latent that the denoiser sees in `latent` (B, C, h, w) at `noise_level` (B,)."""
-        features, conditioning, stem, _ = self.denoiser.trunk(
-            latent, self.history, noise_level, action, self._past()
-        )
+        features, conditioning, stem, _ = self.denoiser.trunk(latent, self.history, noise_level, action, self._past())
         return self.history[:, 0] + self.denoiser.head(features, conditioning, stem)
 
     def commit(self, latent: Tensor, action: Tensor) -> None:
@@ -53,7 +51,11 @@ class Session:
         else:
             denoiser = self.config.denoiser
             empty = torch.zeros(
-                len(self.history), denoiser.heads, 0, self.config.tokens_per_frame, denoiser.head_width
+                len(self.history),
+                denoiser.heads,
+                0,
+                self.config.tokens_per_frame,
+                denoiser.head_width,
             )
             rings = [empty] * (2 * denoiser.depth)
         return Past(self.config, torch.tensor(ages, dtype=torch.int64), tuple(rings))

@@ -160,9 +160,7 @@ def simulate(scenes: Scenes, actions: Float32Array) -> Float32Array:
     return positions
 
 
-def measure_clearance(
-    position: Float32Array, radius: Float32Array, walls: Float32Array
-) -> Float32Array:
+def measure_clearance(position: Float32Array, radius: Float32Array, walls: Float32Array) -> Float32Array:
     """Return (N,) px between ball and nearest wall or border; below 0 they overlap."""
     to_border = np.minimum(position, IMAGE_SIZE - position).min(axis=1) - BORDER
     outside = np.maximum(np.abs(position[:, None] - walls[:, :, :2]) - walls[:, :, 2:], 0.0)
@@ -173,9 +171,7 @@ def measure_clearance(
 def render_background(scenes: Scenes) -> Float32Array:
     """Draw the rooms without their balls: (N, 3, 64, 64) in [0, 1], edges anti-aliased."""
     x, y = _pixel_centres()
-    into_room = np.minimum(
-        np.minimum(x, IMAGE_SIZE - x) - BORDER, np.minimum(y, IMAGE_SIZE - y) - BORDER
-    )
+    into_room = np.minimum(np.minimum(x, IMAGE_SIZE - x) - BORDER, np.minimum(y, IMAGE_SIZE - y) - BORDER)
     signed_distance = np.broadcast_to(into_room, (len(scenes.radius), *into_room.shape))
     for index in range(MAX_WALLS):
         wall = scenes.walls[:, index, :, None, None]
@@ -238,9 +234,7 @@ def _make_walls(count: int, rng: np.random.Generator) -> Float32Array:
     return walls
 
 
-def _place_balls(
-    radius: Float32Array, walls: Float32Array, rng: np.random.Generator
-) -> Float32Array:
+def _place_balls(radius: Float32Array, walls: Float32Array, rng: np.random.Generator) -> Float32Array:
     """Draw centres (N, 2) at least 0.5 px clear of walls and border, by rejection."""
     position = np.zeros((len(radius), 2), np.float32)
     pending = np.ones(len(radius), bool)

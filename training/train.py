@@ -62,9 +62,7 @@ def main() -> None:
     log(json.dumps(record["held_out"], indent=2))
 
 
-def save_checkpoint(
-    out: Path, config: GwmConfig, encoder: Encoder, denoiser: Denoiser, decoder: Decoder
-) -> None:
+def save_checkpoint(out: Path, config: GwmConfig, encoder: Encoder, denoiser: Denoiser, decoder: Decoder) -> None:
     """Write config.json, model.safetensors and sample.safetensors in the layout that the GWM adapter reads."""
     modules = {"encoder": encoder, "denoiser": denoiser, "decoder": decoder}
     weights = {

@@ -42,18 +42,14 @@ def test_a_perfect_rollout_reaches_every_bar(clips: Clips) -> None:
 
 def test_copying_the_last_frame_gains_nothing(clips: Clips) -> None:
     quality = measure_rollout(still(clips.frame(CONTEXT - 1)), clips, CONTEXT)
-    moved = np.linalg.norm(
-        clips.positions[:, CONTEXT + 31] - clips.positions[:, CONTEXT - 1], axis=-1
-    )
+    moved = np.linalg.norm(clips.positions[:, CONTEXT + 31] - clips.positions[:, CONTEXT - 1], axis=-1)
     assert quality.gain_over_copy_db == 0
     assert quality.position_error_px(32) == pytest.approx(np.median(moved), abs=0.5)
 
 
 def test_an_erased_ball_is_lost_and_counts_as_not_followed(clips: Clips) -> None:
     quality = measure_rollout(still(clips.background), clips, CONTEXT)
-    moved = np.linalg.norm(
-        clips.positions[:, CONTEXT + 9] - clips.positions[:, CONTEXT - 1], axis=-1
-    )
+    moved = np.linalg.norm(clips.positions[:, CONTEXT + 9] - clips.positions[:, CONTEXT - 1], axis=-1)
     assert quality.lost_share_at_end == 1
     assert quality.gain_over_erased_db == 0
     assert quality.position_error_px(10) == pytest.approx(np.median(moved))
@@ -70,9 +66,7 @@ def test_erased_frames_may_be_one_picture_or_a_rollout(clips: Clips) -> None:
 
 def test_a_ball_drawn_beside_its_place_has_that_error(clips: Clips) -> None:
     aside = clips.positions + np.array([1.5, -2.0], np.float32)
-    frames = [
-        render(clips.scenes, clips.background, aside[:, CONTEXT + step]) for step in range(HORIZON)
-    ]
+    frames = [render(clips.scenes, clips.background, aside[:, CONTEXT + step]) for step in range(HORIZON)]
     quality = measure_rollout(np.stack(frames, axis=1), clips, CONTEXT)
     assert quality.position_error_px(10) == pytest.approx(2.5, abs=0.2)
 

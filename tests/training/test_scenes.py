@@ -86,9 +86,7 @@ def test_simulate_keeps_its_scenes_and_repeats_the_clip() -> None:
     before = clips.scenes.copy()
     np.testing.assert_array_equal(simulate(clips.scenes, clips.actions), clips.positions)
     for field in fields(Scenes):
-        np.testing.assert_array_equal(
-            getattr(clips.scenes, field.name), getattr(before, field.name)
-        )
+        np.testing.assert_array_equal(getattr(clips.scenes, field.name), getattr(before, field.name))
 
 
 def test_a_subset_is_simulated_and_drawn_like_the_whole() -> None:

@@ -4,6 +4,7 @@ A frame's latent depends on that frame and those before it. The decoder streams:
 makes the feature caches, `DecoderSteady` takes and returns them. It does not know how latents come about.
 """
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -72,8 +73,7 @@ class Encoder(nn.Module):
         widths = config.widths
         self.conv_in = nn.Conv2d(3 * config.patch**2, widths[0], 3, padding=1)
         self.down = nn.ModuleList(
-            nn.Conv2d(fine, coarse, 3, stride=2, padding=1)
-            for fine, coarse in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in itertools.pairwise(widths)
         )
         self.middle = ResidualBlock(widths[-1], config.temporal_kernel)
         self.conv_out = nn.Conv2d(widths[-1], config.latent_channels, 1)
@@ -108,7 +108,7 @@ class Decoder(nn.Module):
         self.conv_in = CausalConv(config.latent_channels, widths[0], config.temporal_kernel)
         self.blocks = nn.ModuleList(ResidualBlock(w, config.temporal_kernel) for w in widths)
         self.up = nn.ModuleList(
-            nn.Conv2d(coarse, fine * 4, 1) for coarse, fine in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(coarse, fine * 4, 1) for coarse, fine in itertools.pairwise(widths)
         )
         self.norm_out = ChannelRms(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], 3 * config.patch**2, 3, padding=1)
@@ -128,9 +128,7 @@ class Decoder(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """A whole clip at once: latents (B, T, C, h, w) -> frames (B, T, 3, H, W), not clamped. For training."""
         batch, time = latents.shape[:2]
-        frames = self.frames(
-            latents.flatten(0, 1), lambda x: stack_clip(x, batch, self.temporal_kernel)
-        )
+        frames = self.frames(latents.flatten(0, 1), lambda x: stack_clip(x, batch, self.temporal_kernel))
         return frames.unflatten(0, (batch, time))
 
     def cache_shapes(self, latent_height: int, latent_width: int) -> list[tuple[int, ...]]:

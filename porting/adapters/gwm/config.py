@@ -4,6 +4,7 @@ It knows sizes only. What the sizes mean is said by `autoencoder` and `denoiser`
 said by `world_model`.
 """
 
+import itertools
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -78,7 +79,7 @@ class SamplerConfig(_Section):
     @model_validator(mode="after")
     def _levels_fall(self) -> Self:
         levels = self.noise_levels
-        if levels[0] != 1.0 or any(a <= b for a, b in zip(levels, levels[1:], strict=False)):
+        if levels[0] != 1.0 or any(a <= b for a, b in itertools.pairwise(levels)):
             raise ValueError(f"noise_levels {levels} must start at 1.0 and fall")
         return self
 
@@ -151,9 +152,7 @@ HD_2B = GwmConfig(
     frame_width=1280,
     action_width=16,
     context_frames=1,
-    autoencoder=AutoencoderConfig(
-        patch=4, widths=(256, 512), latent_channels=16, temporal_kernel=3
-    ),
+    autoencoder=AutoencoderConfig(patch=4, widths=(256, 512), latent_channels=16, temporal_kernel=3),
     denoiser=DenoiserConfig(
         width=2304,
         depth=30,

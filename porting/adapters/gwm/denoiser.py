@@ -53,9 +53,7 @@ class RotaryAngles(nn.Module):
 
         The query stands at age 0 and is not turned at all.
         """
-        time, place = keys.split(
-            [self.temporal_width, keys.shape[-1] - self.temporal_width], dim=-1
-        )
+        time, place = keys.split([self.temporal_width, keys.shape[-1] - self.temporal_width], dim=-1)
         cos, sin = self.age_cos[age][:, None], -self.age_sin[age][:, None]
         return torch.cat([rotate(time, cos, sin), place], dim=-1)
 
@@ -86,9 +84,7 @@ class RingAttention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         nn.init.zeros_(self.out.weight)
 
-    def forward(
-        self, x: Tensor, angles: RotaryAngles, past: "Past", layer: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, angles: RotaryAngles, past: "Past", layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """x (B, tokens, width) -> the same shape, and this frame's key and value (B, heads, tokens, head_width)."""
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
@@ -177,8 +173,8 @@ class Denoiser(nn.Module):
         self.head_in = nn.Conv2d(stem, stem, 3, padding=1)
         self.head_out = nn.Conv2d(stem, channels, 3, padding=1)
         for layer in (self.modulation, self.modulation_out, self.head_out):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
         frequencies = torch.exp(torch.linspace(0, math.log(100.0), NOISE_FEATURES)) * 3
         self.noise_frequencies = nn.Buffer(frequencies, persistent=False)
         self.angles = RotaryAngles(config)
