@@ -1,0 +1,1 @@
+"""Adapters: a checkpoint family to a `WorldModel`, one package a family."""

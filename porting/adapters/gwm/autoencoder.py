@@ -107,9 +107,7 @@ class Decoder(nn.Module):
         self.cache_channels = (config.latent_channels, *widths)
         self.conv_in = CausalConv(config.latent_channels, widths[0], config.temporal_kernel)
         self.blocks = nn.ModuleList(ResidualBlock(w, config.temporal_kernel) for w in widths)
-        self.up = nn.ModuleList(
-            nn.Conv2d(coarse, fine * 4, 1) for coarse, fine in itertools.pairwise(widths)
-        )
+        self.up = nn.ModuleList(nn.Conv2d(coarse, fine * 4, 1) for coarse, fine in itertools.pairwise(widths))
         self.norm_out = ChannelRms(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], 3 * config.patch**2, 3, padding=1)
         self.latent_mean = nn.Buffer(torch.zeros(config.latent_channels, 1, 1))

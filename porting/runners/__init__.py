@@ -1,0 +1,1 @@
+"""Runners: a compiled artifact as a callable on named buffers, one module a backend."""

@@ -1,0 +1,1 @@
+"""Traces: recorded inputs and reference outputs of whole rollouts."""
