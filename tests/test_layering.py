@@ -33,16 +33,18 @@ ROWS = (
     Row(1, ("tensor_spec",), up_to(0)),
     Row(1, ("profile", "program"), up_to(0), also=frozenset({"tensor_spec"})),
     Row(1, ("record",), up_to(0), also=frozenset({"tensor_spec", "profile", "program"})),
-    Row(2, ("bundle", "checkpoint", "kernel_library", "content"), up_to(1)),
+    Row(2, ("bundle", "checkpoint", "kernel_library", "content", "host"), up_to(1)),
     Row(3, ("adapters",), up_to(2)),
-    Row(4, ("export", "trace"), up_to(3)),
+    Row(4, ("export",), up_to(3)),
     Row(5, ("compilers", "runners"), up_to(2)),
     Row(5, ("rollout",), up_to(2), also=frozenset({"runners"})),
     Row(5, ("emulators",), up_to(1)),
-    Row(6, ("parity", "throughput", "roofline"), up_to(5)),
-    Row(6, ("bisect",), up_to(5), also=frozenset({"parity"})),
+    # The reference is a rollout too: it is recorded by the engine that runs the port.
+    Row(6, ("trace",), up_to(5)),
+    Row(6, ("parity", "throughput", "roofline"), up_to(5), also=frozenset({"trace"})),
+    Row(6, ("bisect",), up_to(5), also=frozenset({"trace", "parity"})),
     Row(7, ("verdict", "gate", "report"), up_to(1)),
-    Row(8, ("pipeline", "farm", "host", "cli"), up_to(8)),
+    Row(8, ("pipeline", "farm", "cli"), up_to(8)),
 )
 ROW_OF = {name: row for row in ROWS for name in row.names}
 
