@@ -225,7 +225,7 @@ def _find_call_problems(
     for ring, written in written_rings.items():
         members = {s.tensor.name for s in program.states if s.ring == ring}
         if written != members:
-            yield f"{where}: writes {sorted(written)} of ring {ring!r}, not its other states {sorted(members - written)}"
+            yield f"{where}: writes {sorted(written)} of ring {ring!r} but not {sorted(members - written)}"
 
 
 def _shape_of(

@@ -1,4 +1,4 @@
-"""What a port leaves behind: `port.json`, schema 1. Evidence is measured figures; a verdict is those held against budgets.
+"""What a port leaves behind: `port.json`, schema 1. Evidence is measured; a verdict is evidence held against budgets.
 
 Records never compute what they could have measured wrongly: every judgement is a `Check` with value, limit and reason.
 """

@@ -1,4 +1,4 @@
-"""Trains the bundled checkpoint `gwm-mini-worlds` from a seed: `python -m training.train --out checkpoints/gwm-mini-worlds`.
+"""Trains the bundled checkpoint from a seed: `python -m training.train --out checkpoints/gwm-mini-worlds`.
 
 What happens if you reach in and push? A ball among walls, 64x64; every file of the checkpoint comes from here.
 """

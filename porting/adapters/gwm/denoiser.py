@@ -22,7 +22,7 @@ class RotaryAngles(nn.Module):
     Of a head's width, half turns with time and a quarter each with height and width. Cached keys are stored turned in
     space and *not* in time; they are turned by their age when they are read. Ages are small integers for ever, so frame
     1,000,000 is as exact as frame 1,000.
-    Source: RoFormer, arXiv 2104.09864, section 3.2; cache-relative positions: StreamingLLM, arXiv 2309.17453, section 3.2.
+    Sources: RoFormer, arXiv 2104.09864, section 3.2; positions within the cache: StreamingLLM, arXiv 2309.17453, 3.2.
     """
 
     def __init__(self, config: GwmConfig) -> None:
