@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from porting.adapters.gwm.autoencoder import Encoder
 from porting.adapters.gwm.config import GwmConfig
 from porting.adapters.gwm.denoiser import Denoiser
+from training.muon import Muon
 from training.rollout import Session, denoise, open_session
 from training.scenes import Clips, Float32Array, make_clips, render
 
@@ -128,7 +129,7 @@ def _make_optimisers(denoiser: Denoiser, recipe: DenoiserRecipe) -> list[torch.o
     chosen = {id(p) for p in matrices}
     others = [p for p in denoiser.parameters() if id(p) not in chosen]
     optimisers: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(matrices, lr=recipe.matrix_learning_rate, momentum=0.95, weight_decay=0.01),
+        Muon(matrices, lr=recipe.matrix_learning_rate, momentum=0.95, weight_decay=0.01),
         torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]
     for optimiser in optimisers:
