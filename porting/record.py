@@ -305,12 +305,16 @@ class TargetRecord(Model):
 
 
 class StageRecord(Model):
-    """One stage that ran to its end. `key` digests everything that it depended on."""
+    """One stage that ended. `key` digests everything that it depended on."""
 
     name: str
     key: Sha256
     seconds: float
     files: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    """Stages whose results it used: when one of them is redone, so is this one."""
+    error: str | None = None
+    """Traceback of a stage that broke instead of finding out; it is redone at the next run and fails the port."""
 
 
 class PortRecord(Model):
