@@ -1,4 +1,4 @@
-"""Muon in float32. `torch.optim.Muon` orthogonalises in bfloat16, which a CPU without bfloat16 does eight times slower."""
+"""Muon in float32: `torch.optim.Muon` orthogonalises in bfloat16, eight times slower on a CPU that has none."""
 
 from collections.abc import Iterable
 
