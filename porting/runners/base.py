@@ -3,12 +3,21 @@
 A runner knows its backend's runtime and numpy. It knows no torch (its own backend aside), no adapter, no program.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+import ml_dtypes
+import numpy as np
 import numpy.typing as npt
 
+from porting.errors import RunnerError
+from porting.program import ComponentSpec
+from porting.tensor_spec import DType, TensorSpec
+
 Buffer = npt.NDArray[Any]
+
+ALIGNMENT = 64
+"""Bytes; a runtime may copy a tensor that starts off a cache line."""
 
 
 class BoundCall(Protocol):
@@ -36,3 +45,64 @@ class Runner(Protocol):
     def close(self) -> None:
         """Release what the runtime holds; bound calls are dead afterwards."""
         ...
+
+
+def numpy_dtype(dtype: DType) -> np.dtype[Any]:
+    """The numpy dtype of that name; bfloat16 is ml_dtypes'."""
+    return np.dtype(ml_dtypes.bfloat16) if dtype == "bfloat16" else np.dtype(dtype)
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Buffer:
+    """A C-contiguous array of zeros that starts on a cache line."""
+    nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    raw = np.zeros(nbytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + nbytes].view(dtype).reshape(shape)
+
+
+def check_names(where: str, kind: str, given: Iterable[str], declared: Iterable[str]) -> None:
+    """Every declared name, and no other.
+
+    Raises:
+        RunnerError: naming those missing and those too many.
+    """
+    missing, extra = set(declared) - set(given), set(given) - set(declared)
+    if missing or extra:
+        found = [f"lacks {sorted(missing)}"] * bool(missing) + [f"does not know {sorted(extra)}"] * bool(extra)
+        raise RunnerError(f"{where}: {' and '.join(found)} among its {kind}; give exactly {sorted(declared)}")
+
+
+def check_tensor(where: str, spec: TensorSpec, array: Buffer, any_float: bool = False) -> None:
+    """Hold one array against its spec; with `any_float` a floating tensor may be of any floating dtype.
+
+    Raises:
+        RunnerError: another shape or dtype, or not C-contiguous.
+    """
+    wanted = numpy_dtype(spec.dtype)
+    same = array.dtype == wanted or (any_float and _is_float(array.dtype) and _is_float(wanted))
+    if array.shape != spec.shape or not same:
+        raise RunnerError(f"{where}.{spec.name}: is {array.shape} {array.dtype}; give {spec.shape} {spec.dtype}")
+    if not array.flags.c_contiguous:
+        raise RunnerError(f"{where}.{spec.name}: has strides {array.strides}; give a C-contiguous array")
+
+
+def check_buffers(
+    spec: ComponentSpec, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer], any_float: bool = False
+) -> None:
+    """Hold what is bound against the component: names, shapes, dtypes, contiguity, and no output over an input.
+
+    Raises:
+        RunnerError: naming the tensor that does not fit.
+    """
+    for kind, tensors, buffers in (("inputs", spec.inputs, inputs), ("outputs", spec.outputs, outputs)):
+        check_names(spec.name, kind, buffers, [t.name for t in tensors])
+        for tensor in tensors:
+            check_tensor(spec.name, tensor, buffers[tensor.name], any_float)
+    for name, output in outputs.items():
+        for other in inputs:
+            if np.may_share_memory(output, inputs[other]):
+                raise RunnerError(f"{spec.name}: output {name!r} lies over input {other!r}; give it memory of its own")
+
+
+def _is_float(dtype: np.dtype[Any]) -> bool:
+    return bool(np.issubdtype(dtype, np.floating)) or dtype == np.dtype(ml_dtypes.bfloat16)
