@@ -1,0 +1,185 @@
+"""The frames themselves: sprite sheets of the bundle, cut into sessions and packed so that one page can carry them.
+
+A sheet holds one row a session and one column a frame. Frames are kept pixel for pixel; where not all sessions fit into
+the page, those that differ most are shown, and only where one does not fit either are frames scaled down. Both are said.
+"""
+
+import base64
+import io
+import math
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from porting.record import FreeRunning, PortRecord
+from porting.report.files import Missing, read_named
+
+KINDS = ("reference", "port", "difference")
+WIDEST_SHEET = 4096
+"""Pixels; wider pictures are more than some browsers draw."""
+MOST_STRIP_FRAMES = 8
+STRIP_FRAME_PIXELS = 128
+
+
+@dataclass(frozen=True)
+class Session:
+    """One session's three packed sheets as data URIs; frame f lies in column f % columns, row f // columns."""
+
+    number: int
+    reference: str
+    port: str
+    difference: str
+
+
+@dataclass(frozen=True)
+class Film:
+    """What the player shows."""
+
+    width: int
+    height: int
+    columns: int
+    frames: int
+    sessions: tuple[Session, ...]
+    strip: str
+    """One picture of a few frames of the first session shown, reference over port over difference."""
+    strip_frames: tuple[int, ...]
+    note: str
+
+    @property
+    def pixelated(self) -> bool:
+        """Small frames are shown as squares: smoothing would hide what differs."""
+        return max(self.width, self.height) <= 256
+
+
+@dataclass(frozen=True)
+class _Sheets:
+    """Decoded frames of each kind, (sessions, frames, height, width, 3) uint8."""
+
+    pixels: dict[str, np.ndarray]
+
+    @property
+    def order(self) -> list[int]:
+        """Sessions, the one with the greatest mean difference first."""
+        means = self.pixels["difference"].mean(axis=(1, 2, 3, 4))
+        return [int(index) for index in np.argsort(-means, kind="stable")]
+
+
+def read_film(record: PortRecord, bundle: Path, free: FreeRunning, budget_bytes: int) -> Film | Missing:
+    """The frames of a free rollout in at most `budget_bytes` of page; why not, where they cannot be shown."""
+    if record.trace is None:
+        return Missing("the record has no trace, so the number of sessions is not known")
+    sheets: dict[str, np.ndarray] = {}
+    for kind in KINDS:
+        name = str(PurePosixPath(free.reference_frames) / f"rollout_{kind}.png")
+        content = read_named(record, bundle, name)
+        if isinstance(content, Missing):
+            return content
+        pixels = _cut(name, content, record.trace.sessions, len(free.psnr_db))
+        if isinstance(pixels, Missing):
+            return pixels
+        sheets[kind] = pixels
+    shapes = {pixels.shape for pixels in sheets.values()}
+    if len(shapes) != 1:
+        return Missing(f"{free.reference_frames}: the three sheets differ in size")
+    return _pack(_Sheets(sheets), free.first_failing_frame, budget_bytes)
+
+
+def _cut(name: str, content: bytes, sessions: int, frames: int) -> np.ndarray | Missing:
+    try:
+        with warnings.catch_warnings():
+            # Pillow's guard against pictures that unpack to more than memory holds.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+                pixels = np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombWarning, Image.DecompressionBombError) as cause:
+        return Missing(f"{name}: cannot be shown ({type(cause).__name__}: {cause})")
+    height, width = pixels.shape[:2]
+    if not sessions or not frames or height % sessions or width % frames:
+        return Missing(f"{name}: {width} x {height} pixels are not {sessions} sessions of {frames} frames")
+    cut = pixels.reshape(sessions, height // sessions, frames, width // frames, 3)
+    return cut.transpose(0, 2, 1, 3, 4)
+
+
+def _pack(sheets: _Sheets, failing: int | None, budget_bytes: int) -> Film | Missing:
+    """As many sessions as fit, at the largest scale at which one does."""
+    total, frames, height, width = sheets.pixels["reference"].shape[:4]
+    # Pictures with noise in them never shrink fortyfold: do not try.
+    scale = 1
+    while 3 * frames * height * width * 3 / scale**2 > 40 * budget_bytes:
+        scale *= 2
+    while True:
+        columns = max(1, min(frames, WIDEST_SHEET // max(1, width // scale)))
+        packed = list(_pack_sessions(sheets, scale, columns, budget_bytes))
+        if packed:
+            break
+        scale *= 2
+        if scale > min(height, width):
+            return Missing(f"{frames} frames do not fit into {budget_bytes:,} bytes of page at any size")
+    notes = []
+    if len(packed) < total:
+        notes.append(f"{len(packed)} of {total} sessions are shown, those that differ most.")
+    if scale > 1:
+        notes.append(f"Frames are shown at 1/{scale} of their size.")
+    kept = _strip_frames(frames, failing)
+    strip = _encode(_strip(sheets, packed[0].number, kept))
+    return Film(
+        max(1, width // scale), max(1, height // scale), columns, frames,
+        tuple(sorted(packed, key=lambda session: session.number)), strip, kept, " ".join(notes),
+    )  # fmt: skip
+
+
+def _pack_sessions(sheets: _Sheets, scale: int, columns: int, budget_bytes: int) -> Iterable[Session]:
+    """Sessions, those that differ most first, while they fit."""
+    left = budget_bytes
+    for number in sheets.order:
+        uris = [_encode(_grid(sheets.pixels[kind][number], scale, columns)) for kind in KINDS]
+        left -= sum(map(len, uris))
+        if left < 0:
+            return
+        yield Session(number, *uris)
+
+
+def _grid(frames: np.ndarray, scale: int, columns: int) -> np.ndarray:
+    """Frames (F, H, W, 3) in rows of `columns`, scaled down by averaging."""
+    frames = _shrink(frames, scale)
+    count, height, width = frames.shape[:3]
+    rows = math.ceil(count / columns)
+    padded = np.zeros((rows * columns, height, width, 3), np.uint8)
+    padded[:count] = frames
+    return padded.reshape(rows, columns, height, width, 3).transpose(0, 2, 1, 3, 4).reshape(rows * height, -1, 3)
+
+
+def _shrink(frames: np.ndarray, scale: int) -> np.ndarray:
+    if scale == 1:
+        return frames
+    height, width = (side // scale for side in frames.shape[1:3])
+    cropped = frames[:, : height * scale, : width * scale].astype(np.float32)
+    means = cropped.reshape(len(frames), height, scale, width, scale, 3).mean(axis=(2, 4))
+    return np.rint(means).astype(np.uint8)
+
+
+def _strip_frames(frames: int, failing: int | None) -> tuple[int, ...]:
+    """A few frames spread over the rollout, the first failing one among them."""
+    chosen = {round(index) for index in np.linspace(0, frames - 1, min(MOST_STRIP_FRAMES, frames)).tolist()}
+    if failing is not None and 0 <= failing < frames and failing not in chosen:
+        nearest = min(chosen, key=lambda frame: abs(frame - failing))
+        chosen = (chosen - {nearest}) | {failing}
+    return tuple(sorted(chosen))
+
+
+def _strip(sheets: _Sheets, session: int, kept: tuple[int, ...]) -> np.ndarray:
+    height, width = sheets.pixels["reference"].shape[2:4]
+    scale = max(1, math.ceil(max(height, width) / STRIP_FRAME_PIXELS))
+    rows = [_shrink(sheets.pixels[kind][session][list(kept)], scale) for kind in KINDS]
+    return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
+
+
+def _encode(pixels: np.ndarray) -> str:
+    """A picture, not a pixel changed, as a data URI; lossless WebP takes two thirds of PNG's bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="WEBP", lossless=True, quality=60, method=4, exact=True)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

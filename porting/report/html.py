@@ -1,0 +1,133 @@
+"""One HTML file that needs nothing else: `port.json` and the files it names, as a page.
+
+Every name, path and reason goes through autoescape; what scripts read goes through JSON that no tag can end.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from porting.record import LADDER, FreeRunning, PortRecord, TargetRecord
+from porting.report import numbers, view
+from porting.report.charts import Chart, draw_drift, draw_ratios
+from porting.report.files import Missing
+from porting.report.frames import Film, read_film
+from porting.report.limits import list_limits
+from porting.report.timing import draw_timing
+
+FILM_BUDGET_BYTES = 3_600_000
+"""For the frames of all targets together, so that a page stays under 6 MB."""
+
+
+@dataclass(frozen=True)
+class TargetPage:
+    """All that the page says of one target."""
+
+    key: str
+    name: str
+    target: TargetRecord
+    drift: tuple[Chart | Missing, ...]
+    ratios: Chart | Missing
+    timing: tuple[Chart | Missing, ...]
+    film: Film | Missing
+
+
+def render_html(record: PortRecord, bundle: Path, templates: Path) -> str:
+    """The report as one self-contained page.
+
+    Args:
+        record: what is shown.
+        bundle: folder that the record's paths are relative to; only files that the record names are read.
+        templates: folder of the page templates, `reports/`.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(templates),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(shared_filters())
+    environment.tests["missing"] = lambda value: isinstance(value, Missing)
+    budget = FILM_BUDGET_BYTES // max(1, len(record.targets))
+    pages = [
+        _make_page(f"t{index}", name, target, record, bundle, budget)
+        for index, (name, target) in enumerate(record.targets.items())
+    ]
+    return environment.get_template("report.html.j2").render(
+        record=record,
+        pages=pages,
+        ladder=LADDER,
+        limits=list_limits(record),
+        view=view,
+        films={page.key: _describe_film(page) for page in pages if isinstance(page.film, Film)},
+    )
+
+
+def shared_filters() -> dict[str, Any]:
+    """Figures as text, for every template."""
+    return {
+        "number": numbers.number,
+        "count": numbers.count,
+        "bytes": numbers.nbytes,
+        "times": numbers.times,
+        "percent": numbers.percent,
+        "plural": numbers.plural,
+    }
+
+
+def _make_page(
+    key: str, name: str, target: TargetRecord, record: PortRecord, bundle: Path, film_budget: int
+) -> TargetPage:
+    free = target.parity.free_running if target.parity else None
+    forced = target.parity.teacher_forced if target.parity else ()
+    nothing = Missing("no parity was measured for this target")
+    ratios: Chart | Missing = Missing("no frame was run from the reference's state") if target.parity else nothing
+    drift: tuple[Chart | Missing, ...] = (Missing("no free rollout was run") if target.parity else nothing,)
+    film: Film | Missing = drift[0] if isinstance(drift[0], Missing) else nothing
+    timing: tuple[Chart | Missing, ...] = (Missing("no throughput was measured for this target"),)
+    if forced:
+        ratios = draw_ratios(forced, target.profile.parity.error_budget_ratio, f"{key}-ratios")
+    if free is not None:
+        drift = _draw_drifts(free, target, key)
+        film = read_film(record, bundle, free, film_budget)
+    if target.throughput is not None:
+        timing = draw_timing(record, bundle, target.throughput, f"{key}-timing")
+    return TargetPage(key, name, target, drift, ratios, timing, film)
+
+
+def _draw_drifts(free: FreeRunning, target: TargetRecord, key: str) -> tuple[Chart | Missing, ...]:
+    if not free.psnr_db:
+        return (Missing("the free rollout has no frames"),)
+    cap = target.profile.parity.psnr_cap_db
+    limits = view.find_drift_limits(free, target)
+    return (
+        draw_drift(free, "psnr", limits, f"{key}-psnr", cap),
+        draw_drift(free, "ssim", None, f"{key}-ssim", cap),
+    )
+
+
+def _describe_film(page: TargetPage) -> dict[str, Any]:
+    """What the player's script reads; figures as text, as JSON has no NaN."""
+    film, parity = page.film, page.target.parity
+    free = parity.free_running if parity else None
+    if not isinstance(film, Film) or free is None:
+        return {}
+    return {
+        "width": film.width,
+        "height": film.height,
+        "columns": film.columns,
+        "frames": film.frames,
+        "failing": free.first_failing_frame,
+        "psnr": [numbers.number(value, "dB") for value in free.psnr_db],
+        "ssim": [f"{value:.4f}" for value in free.ssim],
+        "envelope": [numbers.number(value, "dB") for value in free.envelope_psnr_db],
+        "sessions": {
+            str(session.number): {kind: getattr(session, kind) for kind in ("reference", "port", "difference")}
+            for session in film.sessions
+        },
+    }
+
+

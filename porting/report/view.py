@@ -1,0 +1,200 @@
+"""A record rearranged for a reader: one sentence, one matrix row and one ordered account for each target.
+
+It judges nothing: outcomes are the verdict's, and where there is none the word is `not measured`.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from porting.record import (
+    LADDER,
+    ArtifactRecord,
+    Check,
+    FreeRunning,
+    OutputParity,
+    Outcome,
+    ParityEvidence,
+    PortRecord,
+    Step,
+    TargetRecord,
+)
+from porting.report.numbers import NOT_MEASURED, number, plural, times
+
+NOT_RUN_HERE = "not run here"
+MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✕", Outcome.NOT_MEASURED: "○"}
+_WORST_FIRST = (Outcome.FAILED, Outcome.NOT_MEASURED, Outcome.PASSED)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One step of one target: what it came to, and the check that decided it."""
+
+    step: Step
+    word: str
+    mark: str
+    figure: str
+    reason: str
+
+    @property
+    def css(self) -> str:
+        """The word as a class name."""
+        return self.word.replace(" ", "-")
+
+
+@dataclass(frozen=True)
+class BackendRow:
+    """What one backend came to for one component."""
+
+    artifact: ArtifactRecord
+    worst: OutputParity | None
+    """The measured output that was furthest off; the first unmeasured one when there is one."""
+    outputs: int
+    speed: str
+    """Against the chosen backend: "1.84x its time"."""
+
+
+@dataclass(frozen=True)
+class ComponentChoice:
+    """All backends of one component, the chosen one first."""
+
+    name: str
+    sentence: str
+    rows: tuple[BackendRow, ...]
+
+
+def outcome_of(target: TargetRecord) -> Outcome:
+    """The verdict's outcome; a target without a verdict was not measured."""
+    return target.verdict.outcome if target.verdict else Outcome.NOT_MEASURED
+
+
+def order_checks(checks: Iterable[Check]) -> list[Check]:
+    """Failed checks first, then those not measured; within each as they climb the ladder."""
+    return sorted(checks, key=lambda check: (_WORST_FIRST.index(check.outcome), LADDER.index(check.step)))
+
+
+def find_deciding(checks: Sequence[Check]) -> Check | None:
+    """The check that made the outcome: the first of the worst kind, or the passed one closest to its limit."""
+    ordered = order_checks(checks)
+    if not ordered:
+        return None
+    if ordered[0].outcome is not Outcome.PASSED:
+        return ordered[0]
+    return min(ordered, key=_room)
+
+
+def _room(check: Check) -> float:
+    """How far the value is from its limit, as a share of the limit; infinite without both."""
+    if check.value is None or check.limit is None or not math.isfinite(check.value):
+        return math.inf
+    return abs(check.value - check.limit) / max(abs(check.limit), 1e-300)
+
+
+def describe_value(check: Check) -> str:
+    """Value and limit: "1.32 (limit 2)"; the reason is the check's own affair."""
+    if check.value is None:
+        return NOT_MEASURED if check.outcome is Outcome.NOT_MEASURED else ""
+    value = number(check.value, check.unit)
+    return value if check.limit is None else f"{value} (limit {number(check.limit)})"
+
+
+def make_cells(target: TargetRecord) -> tuple[Cell, ...]:
+    """One cell for each step of the ladder; a step without a check is `not measured`, never blank."""
+    return tuple(_make_cell(target, step) for step in LADDER)
+
+
+def _make_cell(target: TargetRecord, step: Step) -> Cell:
+    verdict = target.verdict
+    checks = [check for check in verdict.checks if check.step is step] if verdict else []
+    deciding = find_deciding(checks)
+    if deciding is None:
+        if verdict and LADDER.index(step) > LADDER.index(verdict.highest_possible):
+            reason = f"this host can reach {verdict.highest_possible} for this target"
+            return Cell(step, NOT_RUN_HERE, "–", reason, reason)
+        reason = "no check of this step was made" if verdict else "no verdict was recorded"
+        return Cell(step, NOT_MEASURED, MARKS[Outcome.NOT_MEASURED], reason, reason)
+    figure = describe_value(deciding)
+    figure = f"{deciding.name}: {figure}" if figure else f"{deciding.name}; {plural(len(checks), 'check')}"
+    return Cell(step, deciding.outcome.value, MARKS[deciding.outcome], figure, deciding.reason)
+
+
+def say_verdict(target: TargetRecord) -> str:
+    """One sentence: the outcome's reason, from the check that decided it."""
+    verdict = target.verdict
+    if verdict is None:
+        return "No verdict was recorded; `worldport verify` makes one."
+    deciding = find_deciding(verdict.checks)
+    if deciding is None:
+        return "No check was made, and nothing passes by absence."
+    alike = sum(check.outcome is deciding.outcome for check in verdict.checks)
+    if verdict.outcome is Outcome.PASSED:
+        where = "the last step" if verdict.highest_possible is LADDER[-1] else "the highest that this host can reach"
+        room = describe_value(deciding)
+        closest = f" Closest to its limit: {deciding.name} of {deciding.subject}, {room}." if deciding.limit else ""
+        return f"All {plural(alike, 'check')} held, up to {verdict.reached}, {where}.{closest}"
+    reached = f"It reached {verdict.reached}." if verdict.reached else "It reached no step."
+    more = f" {plural(alike - 1, 'more check')} {deciding.outcome.value}." if alike > 1 else ""
+    reason = deciding.reason.rstrip(".")
+    return f"{deciding.step.value.capitalize()}, {deciding.name} of {deciding.subject}: {reason}.{more} {reached}"
+
+
+def compare_backends(record: PortRecord, target: TargetRecord) -> tuple[ComponentChoice, ...]:
+    """For every component: which backend was chosen, and what the others came to."""
+    names = [component.name for component in record.program.components]
+    names += [a.component for a in target.artifacts if a.component not in names]
+    return tuple(_compare(name, target) for name in dict.fromkeys(names))
+
+
+def _compare(name: str, target: TargetRecord) -> ComponentChoice:
+    artifacts = [artifact for artifact in target.artifacts if artifact.component == name]
+    artifacts.sort(key=lambda a: (not a.chosen, math.inf if a.median_ms is None else a.median_ms, a.backend))
+    chosen = next((artifact for artifact in artifacts if artifact.chosen), None)
+    base = chosen.median_ms if chosen else None
+    rows = []
+    for artifact in artifacts:
+        own = [o for o in _outputs(target.parity) if (o.component, o.backend) == (name, artifact.backend)]
+        speed = NOT_MEASURED
+        if base and artifact.median_ms is not None:
+            speed = "chosen" if artifact is chosen else f"{times(artifact.median_ms / base)} the chosen one's time"
+        rows.append(BackendRow(artifact, find_worst(own), len(own), speed))
+    return ComponentChoice(name, _say_choice(chosen, artifacts), tuple(rows))
+
+
+def _say_choice(chosen: ArtifactRecord | None, artifacts: Sequence[ArtifactRecord]) -> str:
+    if not artifacts:
+        return "No backend was tried."
+    if chosen is None:
+        return f"None of {plural(len(artifacts), 'artifact')} was chosen."
+    if chosen.median_ms is None:
+        return f"{chosen.backend} was chosen; its calls were not timed."
+    timed = [a for a in artifacts if a is not chosen and a.median_ms is not None]
+    if not timed:
+        return f"{chosen.backend}, {number(chosen.median_ms, 'ms')} a call; no other backend was timed."
+    # `artifacts` is ordered by time, so the first is the closest rival, which may be faster and not proved.
+    rival = timed[0]
+    ratio = (rival.median_ms or 0.0) / chosen.median_ms if chosen.median_ms else math.nan
+    beside = f"{times(ratio)} faster than {rival.backend}" if ratio >= 1 else f"{rival.backend} took {times(ratio)} of it"
+    return f"{chosen.backend}, {number(chosen.median_ms, 'ms')} a call; {beside} ({number(rival.median_ms, 'ms')})."
+
+
+def _outputs(parity: ParityEvidence | None) -> tuple[OutputParity, ...]:
+    return parity.outputs if parity else ()
+
+
+def find_worst(outputs: Sequence[OutputParity]) -> OutputParity | None:
+    """The output with the greatest ratio; one that is not measured is worse than any."""
+    return max(outputs, key=lambda o: o.ratio if o.measured else math.inf, default=None)
+
+
+def split_outputs(target: TargetRecord) -> tuple[list[OutputParity], list[OutputParity]]:
+    """Parity rows of the chosen artifacts, and those of the others; the worst first."""
+    chosen = {(artifact.component, artifact.backend) for artifact in target.artifacts if artifact.chosen}
+    rows = sorted(_outputs(target.parity), key=lambda o: -o.ratio if o.measured else -math.inf)
+    own = [row for row in rows if (row.component, row.backend) in chosen]
+    return own, [row for row in rows if (row.component, row.backend) not in chosen]
+
+
+def find_drift_limits(free: FreeRunning, target: TargetRecord) -> tuple[float, ...]:
+    """The lowest PSNR of each frame that is still inside the envelope and the profile's margin, dB."""
+    budget = target.profile.parity
+    return tuple(min(v, budget.psnr_cap_db) - budget.envelope_margin_db for v in free.envelope_psnr_db)
