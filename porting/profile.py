@@ -3,6 +3,7 @@
 It knows nothing of how any of that is measured. Unknown keys are refused, unknown facts are left out.
 """
 
+import math
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,11 +42,28 @@ class ParityBudget(Model):
     """error(port) / error(PyTorch eager), both against gold; per output and per frame."""
     envelope_margin_db: Annotated[float, Field(ge=0)]
     """How far a free rollout may fall below the envelope of PyTorch's own noise."""
+    envelope_margin_ssim: Annotated[float, Field(ge=0)] = 0.005
+    """The same for SSIM, which is at most 1."""
     psnr_cap_db: Positive
     """PSNR above this counts as this much: differences that no display shows."""
     component_samples: Count
     teacher_forced_frames: Count
     free_running_frames: Count
+
+    def lowest_psnr_db(self, envelope_psnr_db: float) -> float:
+        """The PSNR that a frame needs where the envelope stands at this; nan stays nan, which nothing reaches."""
+        if math.isnan(envelope_psnr_db):
+            return envelope_psnr_db
+        return min(envelope_psnr_db, self.psnr_cap_db) - self.envelope_margin_db
+
+    def lowest_ssim(self, envelope_ssim: float) -> float:
+        """The SSIM that a frame needs where the envelope stands at this."""
+        return envelope_ssim - self.envelope_margin_ssim
+
+    def holds_frame(self, psnr_db: float, ssim: float, envelope_psnr_db: float, envelope_ssim: float) -> bool:
+        """Whether one free-running frame is within the reference's own noise; False for anything that is no number."""
+        enough_psnr = psnr_db >= self.lowest_psnr_db(envelope_psnr_db)
+        return enough_psnr and ssim >= self.lowest_ssim(envelope_ssim)
 
 
 class ThroughputBudget(Model):

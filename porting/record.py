@@ -179,9 +179,10 @@ class OutputParity(Model):
 
 
 class TeacherForced(Model):
-    """Every frame starts from the reference's state; one entry a frame."""
+    """Every frame starts from the reference's state; one entry a frame, that of the session with the worst ratio."""
 
     output: str
+    """A value or a state that a frame writes."""
     error_port: tuple[float, ...]
     error_eager: tuple[float, ...]
     ratio: tuple[float, ...]
@@ -199,19 +200,27 @@ class FreeRunning(Model):
     envelope_psnr_db: tuple[float, ...]
     envelope_ssim: tuple[float, ...]
     envelope_members: int
+    sessions: int = 0
     first_failing_frame: int | None
+    """First frame that `ParityBudget.holds_frame` refuses; None when it refuses none of those that were run."""
     reference_frames: str
-    """File of the frames themselves, uint8, for the reader's eyes: reference and port."""
+    """Folder of the frames themselves, relative to the bundle: `rollout_reference.png`, `rollout_port.png` and
+    `rollout_difference.png`, uint8, one row a session, one column a frame."""
+    difference_gain: float = 1.0
+    """What `rollout_difference.png` is amplified by, so that the worst pixel is white."""
 
 
 class ParityEvidence(Model):
-    """All three levels. An empty level was not measured."""
+    """All three levels. An empty level was not measured; a shorter one than the budget asks for passes nothing."""
 
     outputs: tuple[OutputParity, ...]
+    """Every output of every component has an entry for "trace"; one without samples is not measured."""
     teacher_forced: tuple[TeacherForced, ...]
     free_running: FreeRunning | None
     gold: Precision
     seconds: float
+    dropped: tuple[str, ...] = ()
+    """Hard inputs that the reference itself does not survive: component, name and reason."""
 
 
 class Distribution(Model):

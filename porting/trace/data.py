@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from porting.tensor_spec import Precision
+
 Array = npt.NDArray[np.generic]
 
 
@@ -28,8 +30,8 @@ class TracedCall:
 class TracedFrame:
     """One generated frame of a session.
 
-    `state_writes` is what gold's calls of this frame wrote: for a `replace` state its whole new value, for a `ring` state
-    the slice of this frame. `outputs` are the frame's final values in float64, "frame" among them.
+    `state_writes` is what gold's calls of this frame wrote: for a `replace` state its whole new value, for a `ring`
+    state the slice of this frame. `outputs` are the values that the frame's calls made, in float64, "frame" among them.
     """
 
     state_writes: dict[str, Array]
@@ -61,3 +63,7 @@ class Trace:
 
     sessions: tuple[TracedSession, ...]
     calls: tuple[TracedCall, ...]
+    precision: Precision = "fp32"
+    """What eager computed in: a port at another precision has another yardstick."""
+    dropped: tuple[str, ...] = ()
+    """Hard inputs that were left out, each a sentence with component, name and reason."""

@@ -1,0 +1,48 @@
+"""What recording and replaying share: frames one by one, what a frame wrote, one call by itself. No torch."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from porting.program import ComponentSpec, Program
+from porting.rollout import Rollout
+from porting.runners.base import Buffer, Runner, aligned_zeros, numpy_dtype
+from porting.trace.metrics import Array
+
+
+def split_frames(frame_inputs: Mapping[str, Array]) -> Iterator[dict[str, Buffer]]:
+    """One dict of inputs a frame, from arrays (frames, *shape)."""
+    count = min((len(a) for a in frame_inputs.values()), default=0)
+    for index in range(count):
+        yield {name: array[index] for name, array in frame_inputs.items()}
+
+
+def read_writes(program: Program, rollout: Rollout, clock: int) -> dict[str, Array]:
+    """What the frame that began at `clock` left behind: `replace` states whole, of a ring its own slot, copied."""
+    writes: dict[str, Array] = {}
+    for name in written_states(program):
+        state, value = program.state(name), rollout.read_state(name)
+        if state.ring is None or state.slot_axis is None:
+            writes[name] = value
+        else:
+            writes[name] = value.take(program.ring(state.ring).slot(clock), axis=state.slot_axis)
+    return writes
+
+
+def written_states(program: Program) -> list[str]:
+    """States that a frame writes, in the order of the program's declaration."""
+    written = {sink.name for call in program.frame for sink in call.outputs.values() if sink.kind == "state"}
+    return [s.tensor.name for s in program.states if s.tensor.name in written]
+
+
+def run_once(runner: Runner, spec: ComponentSpec, inputs: Mapping[str, Array], exact: bool = False) -> dict[str, Array]:
+    """One call on buffers of its own; with `exact`, floating outputs in float64."""
+    taken = {t.name: aligned_zeros(t.shape, numpy_dtype(t.dtype)) for t in spec.inputs}
+    for name, array in inputs.items():
+        np.copyto(taken[name], array)
+    made = {
+        t.name: aligned_zeros(t.shape, np.dtype(np.float64) if exact and "float" in t.dtype else numpy_dtype(t.dtype))
+        for t in spec.outputs
+    }
+    runner.bind(taken, made)()
+    return dict(made)
