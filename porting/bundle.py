@@ -113,13 +113,17 @@ class Bundle:
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError as cause:
-            raise BundleError(f"{self.path}: has no {RECORD}, so it is no bundle; name a folder made by port") from cause
+            raise BundleError(
+                f"{self.path}: has no {RECORD}, so it is no bundle; name a folder made by port"
+            ) from cause
         except (OSError, UnicodeDecodeError) as cause:
             raise BundleError(f"{path}: cannot be read ({cause}); restore it or port again") from cause
         try:
             version = json.loads(text)["schema_version"]
         except (ValueError, KeyError, TypeError) as cause:
-            raise BundleError(f"{path}: is not a record ({cause!r}); restore it, or remove it and port again") from cause
+            raise BundleError(
+                f"{path}: is not a record ({cause!r}); restore it, or remove it and port again"
+            ) from cause
         if version != SCHEMA_VERSION:
             raise BundleError(
                 f"{path}: schema_version is {version!r}, this worldport reads {SCHEMA_VERSION};"

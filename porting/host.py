@@ -3,6 +3,7 @@
 It knows the operating system's own accounts only. It never decides what a disturbance means for a port.
 """
 
+import itertools
 import os
 import platform
 import statistics
@@ -119,24 +120,31 @@ class Watch(Protocol):
 class HostWatch:
     """Watches what others take of the cores that a measurement needs."""
 
-    def __init__(self, threads: int, cores: int | None = None, read: Callable[[], Load] | None = None) -> None:
+    def __init__(
+        self,
+        threads: int,
+        cores: int | None = None,
+        read: Callable[[], Load] | None = None,
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
         """Begin to watch.
 
         Args:
             threads: cores that the measurement needs.
             cores: cores that there are; what the system accounts for, by default.
             read: where the totals come from.
+            now: seconds of the clock that `read` tells.
         """
+        self._now = now
         self._cores = cores or psutil.cpu_count() or available_cores()
         self._threads = min(max(threads, 1), self._cores)
         self._read = read or read_load
         self._loads = [self._read()]
 
     def sample(self) -> None:
-        """Look at the totals, if the last look is a window ago."""
-        load = self._read()
-        if load.wall - self._loads[-1].wall >= BURST_SECONDS:
-            self._loads.append(load)
+        """Look at the totals, if the last look is a window ago; reading them takes milliseconds."""
+        if self._now() - self._loads[-1].wall >= BURST_SECONDS:
+            self._loads.append(self._read())
 
     def disturbances(self) -> tuple[str, ...]:
         """Sentences on contention, steal, quota and clock."""
@@ -151,7 +159,7 @@ class HostWatch:
         # The last window is whatever is left; a short one says nothing, in ticks of 10 ms.
         windows = [
             self._shortfall(a, b)
-            for a, b in zip(loads[:-1], loads[1:], strict=True)
+            for a, b in itertools.pairwise(loads)
             if b.wall - a.wall >= BURST_SECONDS
         ]
         worst = max(windows, default=whole)

@@ -3,7 +3,7 @@
 A runner knows its backend's runtime and numpy. It knows no torch (its own backend aside), no adapter, no program.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import ml_dtypes
@@ -84,6 +84,21 @@ def check_tensor(where: str, spec: TensorSpec, array: Buffer, any_float: bool = 
         raise RunnerError(f"{where}.{spec.name}: is {array.shape} {array.dtype}; give {spec.shape} {spec.dtype}")
     if not array.flags.c_contiguous:
         raise RunnerError(f"{where}.{spec.name}: has strides {array.strides}; give a C-contiguous array")
+
+
+def check_signature(spec: ComponentSpec, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    """Hold what an artifact says that it takes and makes against the component, whatever the order.
+
+    Raises:
+        RunnerError: naming the tensor that is missing, too many, or of another shape or dtype.
+    """
+    for kind, wanted, found in (("inputs", spec.inputs, inputs), ("outputs", spec.outputs, outputs)):
+        by_name = {tensor.name: tensor for tensor in found}
+        check_names(f"{spec.name}'s artifact", kind, [tensor.name for tensor in wanted], by_name)
+        for tensor in wanted:
+            other = by_name[tensor.name]
+            if (other.shape, other.dtype) != (tensor.shape, tensor.dtype):
+                raise RunnerError(f"{spec.name}: the artifact's {other} should be {tensor}; compile the component again")
 
 
 def check_buffers(

@@ -1,12 +1,12 @@
-"""The stored checkpoint has learned its world: bars on 128 held-out scenes with a fixed seed, 32 frames of free rollout."""
+"""The stored checkpoint has learned its world: bars on 128 held-out scenes, 32 frames of free rollout each."""
 
 import pytest
 import torch
+from porting.adapters.registry import load_world_model
 
 from porting import content
 from porting.adapters.gwm.autoencoder import DecoderSteady, Encoder
 from porting.adapters.gwm.denoiser import Denoiser
-from porting.adapters.registry import load_world_model
 from training.quality import ModelQuality, ModelUnderTest
 
 
