@@ -53,6 +53,7 @@ BACKENDS = {
     "torch": (
         "adapters.*",
         "checkpoint",
+        "checkpoint.*",
         "compilers.inductor",
         "export",
         "export.*",

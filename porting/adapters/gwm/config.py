@@ -14,7 +14,7 @@ NoiseLevel = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class AutoencoderConfig(_Section):
@@ -38,14 +38,14 @@ class DenoiserConfig(_Section):
     """Frame-causal diffusion transformer between a convolutional stem and head."""
 
     width: Size
-    depth: Size
+    depth: Annotated[int, Field(gt=0, le=1024)]
     heads: Size
     mlp_width: Size
     stem_width: Size
     """Channels of the convolutions at the latent's own resolution."""
     patch: Size
     """Latent cells per token along height and width."""
-    window: Size
+    window: Annotated[int, Field(gt=0, le=65536)]
     """Slots of the key/value ring: frames that a new frame can attend to."""
     sink: Annotated[int, Field(ge=0)]
     """The first frames of a session, never evicted from the ring."""
@@ -93,7 +93,7 @@ class GwmConfig(_Section):
     frame_width: Size
     action_width: Size
     """Continuous action values per frame."""
-    context_frames: Annotated[int, Field(ge=1)]
+    context_frames: Annotated[int, Field(ge=1, le=1024)]
     """Real frames that open a session."""
     autoencoder: AutoencoderConfig
     denoiser: DenoiserConfig
