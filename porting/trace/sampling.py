@@ -19,37 +19,27 @@ class CallPlace:
 
 
 def choose_calls(program: Program, component: str, sessions: int, frames: int, samples: int) -> set[CallPlace]:
-    """At most `samples` calls of a component, over all sessions and all of its places in the program.
+    """At most `samples` calls of a component.
 
-    Early, decisive frames come first: the last of priming, the first after it, one with the ring partly filled, the
-    first that overwrites a slot, the last; then evenly between. The place within the frame (each denoising step, the
-    commit) and the session change with every sample.
+    The session's first call comes first if priming makes it: no other has an empty ring or fresh caches. Then frames in
+    the order of how much they tell, sessions in turn, and of each frame the component's last call (a commit), its first
+    and one between. What is left is taken from priming.
     """
     primed = sum(call.component == component for call in program.prime)
     each = sum(call.component == component for call in program.frame)
-    places: dict[CallPlace, None] = {}
-    if each:
-        moments = _moments(program.warmup_frames, frames, samples)
-        for offset in range(each * sessions):
-            for i, frame in enumerate(moments):
-                turn = i + offset
-                places[CallPlace(turn % sessions, primed + frame * each + turn % each)] = None
-    for number in range(primed):
-        for session in range(sessions):
-            places[CallPlace(session, primed - 1 - number)] = None
-    ordered = list(places)
-    if primed and each and samples > 1:
-        # One call of priming is always among them: it is the only one with an empty ring or a fresh cache.
-        first = CallPlace(0, 0)
-        ordered = [ordered[0], first, *(p for p in ordered[1:] if p != first)]
-    return set(ordered[:samples])
+    places = [CallPlace(0, 0)] if primed else []
+    for turn, frame in enumerate(_moments(program.warmup_frames, frames)):
+        within = dict.fromkeys((each - 1, 0, 1 + turn % max(1, each - 2))) if each else {}
+        places += [CallPlace(turn % sessions, primed + frame * each + i) for i in within if i < each]
+    places += [CallPlace(session, number) for number in range(primed) for session in range(sessions)]
+    return set(list(dict.fromkeys(places))[:samples])
 
 
-def _moments(window: int, frames: int, samples: int) -> list[int]:
-    """Frames in the order of how much they tell, without repeats."""
-    early = [0, window // 2, window, frames - 1, 1, window + 1, max(0, window - 1)]
-    even = [round(i * (frames - 1) / max(1, samples - 1)) for i in range(samples)]
-    return list(dict.fromkeys(f for f in [*early, *even] if 0 <= f < frames))
+def _moments(window: int, frames: int) -> list[int]:
+    """Every frame once: the first, one with the ring partly filled, a slot overwritten, the last, then evenly between."""
+    telling = [0, window // 2, window, frames - 1]
+    spread = [round(i * (frames - 1) / parts) for parts in (2, 3, 4, 8) for i in range(1, parts)]
+    return list(dict.fromkeys(f for f in [*telling, *spread, *range(frames)] if 0 <= f < frames))
 
 
 @dataclass(frozen=True)
