@@ -85,7 +85,7 @@ def _mark_frame(axes: Axes, frame: int) -> None:
     )  # fmt: skip
 
 
-def draw_drift(free: FreeRunning, measure: str, limits: Sequence[float] | None, key: str, cap_db: float) -> Chart:
+def draw_drift(free: FreeRunning, measure: str, limits: Sequence[float], key: str, cap_db: float) -> Chart:
     """PSNR ("psnr") or SSIM ("ssim") per frame of the free rollout, with the envelope and what still passes.
 
     Values above `cap_db` are drawn at it, as they count as much.
@@ -93,13 +93,14 @@ def draw_drift(free: FreeRunning, measure: str, limits: Sequence[float] | None, 
     psnr = measure == "psnr"
     port, envelope = (free.psnr_db, free.envelope_psnr_db) if psnr else (free.ssim, free.envelope_ssim)
     name = "PSNR" if psnr else "SSIM"
-    keys = [Key(Ink.PORT, "", "port, worst session"), Key(Ink.REFERENCE, "7 3", "envelope: PyTorch against itself")]
-    lines = [port, envelope]
-    if limits is not None:
-        keys.append(Key(Ink.LIMIT, "2 2", "lowest that passes"))
-        lines.append(tuple(limits))
+    keys = [
+        Key(Ink.PORT, "", "port, worst session"),
+        Key(Ink.REFERENCE, "7 3", "envelope: PyTorch against itself"),
+        Key(Ink.LIMIT, "2 2", "lowest that passes"),
+    ]
+    lines = [port, envelope, tuple(limits)]
     if psnr:
-        lines = [tuple(min(v, cap_db) for v in line) for line in lines]
+        lines = [tuple(v if math.isnan(v) else min(v, cap_db) for v in line) for line in lines]
     with _axes("frame", "PSNR, dB" if psnr else "SSIM") as (figure, axes):
         for line, entry in zip(lines[::-1], keys[::-1], strict=True):
             _draw(axes, line, entry)

@@ -45,8 +45,9 @@ class Film:
     frames: int
     sessions: tuple[Session, ...]
     strip: str
-    """One picture of a few frames of the first session shown, reference over port over difference."""
+    """One picture of a few frames of the session that differs most: reference over port over difference."""
     strip_frames: tuple[int, ...]
+    strip_session: int
     note: str
 
     @property
@@ -70,15 +71,13 @@ class _Sheets:
 
 def read_film(record: PortRecord, bundle: Path, free: FreeRunning, budget_bytes: int) -> Film | Missing:
     """The frames of a free rollout in at most `budget_bytes` of page; why not, where they cannot be shown."""
-    if record.trace is None:
-        return Missing("the record has no trace, so the number of sessions is not known")
     sheets: dict[str, np.ndarray] = {}
     for kind in KINDS:
         name = str(PurePosixPath(free.reference_frames) / f"rollout_{kind}.png")
         content = read_named(record, bundle, name)
         if isinstance(content, Missing):
             return content
-        pixels = _cut(name, content, record.trace.sessions, len(free.psnr_db))
+        pixels = _cut(name, content, free.sessions, len(free.psnr_db))
         if isinstance(pixels, Missing):
             return pixels
         sheets[kind] = pixels
@@ -128,7 +127,7 @@ def _pack(sheets: _Sheets, failing: int | None, budget_bytes: int) -> Film | Mis
     strip = _encode(_strip(sheets, packed[0].number, kept))
     return Film(
         max(1, width // scale), max(1, height // scale), columns, frames,
-        tuple(sorted(packed, key=lambda session: session.number)), strip, kept, " ".join(notes),
+        tuple(sorted(packed, key=lambda session: session.number)), strip, kept, packed[0].number, " ".join(notes),
     )  # fmt: skip
 
 

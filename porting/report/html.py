@@ -101,11 +101,10 @@ def _make_page(
 def _draw_drifts(free: FreeRunning, target: TargetRecord, key: str) -> tuple[Chart | Missing, ...]:
     if not free.psnr_db:
         return (Missing("the free rollout has no frames"),)
-    cap = target.profile.parity.psnr_cap_db
-    limits = view.find_drift_limits(free, target)
+    budget = target.profile.parity
     return (
-        draw_drift(free, "psnr", limits, f"{key}-psnr", cap),
-        draw_drift(free, "ssim", None, f"{key}-ssim", cap),
+        draw_drift(free, "psnr", view.find_psnr_limits(free, budget), f"{key}-psnr", budget.psnr_cap_db),
+        draw_drift(free, "ssim", view.find_ssim_limits(free, budget), f"{key}-ssim", budget.psnr_cap_db),
     )
 
 

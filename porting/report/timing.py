@@ -10,7 +10,7 @@ from porting.record import PortRecord, ThroughputEvidence
 from porting.report.charts import Chart, Series, draw_distribution, draw_frame_times
 from porting.report.files import Missing, read_named
 
-COLUMNS = ("driver", "mode", "frame", "ms", "warmup")
+COLUMNS = ("driver", "mode", "round", "frame", "ms", "warmup")
 CLOSED_LOOP = "closed loop"
 PORT = "port"
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
@@ -22,16 +22,21 @@ class Row:
 
     driver: str
     mode: str
+    round: int
     ms: float
     warmup: bool
 
 
 def draw_timing(record: PortRecord, bundle: Path, evidence: ThroughputEvidence, key: str) -> tuple[Chart | Missing, ...]:
-    """The distribution over the drivers, then the port's frames in order, once for each mode."""
+    """The distribution over the drivers, then the port's frames in order, once for each mode.
+
+    Drivers are compared over interleaved rounds only; round 0 is the port alone, which is what the time series show.
+    """
     rows = read_frames(record, bundle, evidence.frames_file)
     if isinstance(rows, Missing):
         return (rows,)
     closed = [row for row in rows if row.mode == CLOSED_LOOP]
+    closed = [row for row in closed if row.round > 0] or closed
     charts: list[Chart | Missing] = []
     drivers = [
         Series(name, tuple(row.ms for row in closed if row.driver == name and not row.warmup))
@@ -42,6 +47,7 @@ def draw_timing(record: PortRecord, bundle: Path, evidence: ThroughputEvidence, 
         charts.append(draw_distribution(drivers, evidence.deadline_ms, f"{key}-distribution"))
     for index, mode in enumerate(dict.fromkeys(row.mode for row in rows)):
         own = [row for row in rows if row.driver == PORT and row.mode == mode]
+        own = [row for row in own if row.round == own[0].round]
         if own:
             series = Series(PORT, tuple(row.ms for row in own), tuple(row.warmup for row in own))
             title = f"Time of every frame, {mode}"
@@ -70,4 +76,4 @@ def _parse(text: str) -> Iterator[Row]:
         if None in row.values():
             raise ValueError(f"line {reader.line_num} is cut short")
         mode = row["mode"].replace("_", " ").replace("-", " ")
-        yield Row(row["driver"], mode, float(row["ms"]), _FLAGS[row["warmup"].strip().lower()])
+        yield Row(row["driver"], mode, int(row["round"]), float(row["ms"]), _FLAGS[row["warmup"].strip().lower()])

@@ -4,13 +4,15 @@ It judges nothing: outcomes are the verdict's, and where there is none the word 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from porting.profile import ParityBudget
 from porting.record import (
     LADDER,
     ArtifactRecord,
     Check,
+    DriverTiming,
     FreeRunning,
     OutputParity,
     Outcome,
@@ -18,10 +20,12 @@ from porting.record import (
     PortRecord,
     Step,
     TargetRecord,
+    TeacherForced,
 )
 from porting.report.numbers import NOT_MEASURED, number, plural, times
 
 NOT_RUN_HERE = "not run here"
+TORCH_COMPILE = "torch.compile"
 MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✕", Outcome.NOT_MEASURED: "○"}
 _WORST_FIRST = (Outcome.FAILED, Outcome.NOT_MEASURED, Outcome.PASSED)
 
@@ -194,7 +198,63 @@ def split_outputs(target: TargetRecord) -> tuple[list[OutputParity], list[Output
     return own, [row for row in rows if (row.component, row.backend) not in chosen]
 
 
-def find_drift_limits(free: FreeRunning, target: TargetRecord) -> tuple[float, ...]:
-    """The lowest PSNR of each frame that is still inside the envelope and the profile's margin, dB."""
-    budget = target.profile.parity
-    return tuple(min(v, budget.psnr_cap_db) - budget.envelope_margin_db for v in free.envelope_psnr_db)
+@dataclass(frozen=True)
+class WorstFrame:
+    """The frame at which one output was furthest off, teacher-forced."""
+
+    output: str
+    frames: int
+    frame: int | str
+    ratio: float
+    error_port: float | None
+    error_eager: float | None
+
+
+def list_worst_frames(outputs: Sequence[TeacherForced]) -> list[WorstFrame]:
+    """One row an output, the worst first; a ratio that is no number is worse than any."""
+    rows = []
+    for output in outputs:
+        ranks = [ratio if math.isfinite(ratio) else math.inf for ratio in output.ratio]
+        if not ranks:
+            rows.append(WorstFrame(output.output, 0, NOT_MEASURED, math.nan, None, None))
+            continue
+        at = ranks.index(max(ranks))
+        errors = output.error_port[at : at + 1], output.error_eager[at : at + 1]
+        port, eager = (values[0] if values else None for values in errors)
+        rows.append(WorstFrame(output.output, len(ranks), at, output.ratio[at], port, eager))
+    return sorted(rows, key=lambda row: -row.ratio if math.isfinite(row.ratio) else -math.inf)
+
+
+def against_compile(driver: DriverTiming, drivers: Sequence[DriverTiming]) -> str:
+    """The driver's speed over torch.compile's, from their ratios to eager."""
+    base = next((other for other in drivers if other.name == TORCH_COMPILE), None)
+    if base is None or not base.ratio_to_eager:
+        return NOT_MEASURED
+    return times(driver.ratio_to_eager / base.ratio_to_eager)
+
+
+def envelope_at_worst(free: FreeRunning) -> float | None:
+    """The envelope's PSNR at the frame where the port's is lowest."""
+    at = free.psnr_db.index(min(free.psnr_db))
+    return free.envelope_psnr_db[at] if at < len(free.envelope_psnr_db) else None
+
+
+def say_gain(free: FreeRunning) -> str:
+    """How much the difference pictures are amplified."""
+    return f"amplified {times(free.difference_gain)}"
+
+
+def say_counts(counts: Mapping[str, int]) -> str:
+    """The greatest first: "212 fp32, 3 int64"."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{amount:,} {name}" for name, amount in ordered) or NOT_MEASURED
+
+
+def find_psnr_limits(free: FreeRunning, budget: ParityBudget) -> tuple[float, ...]:
+    """The lowest PSNR that passes at each frame, dB."""
+    return tuple(map(budget.lowest_psnr_db, free.envelope_psnr_db))
+
+
+def find_ssim_limits(free: FreeRunning, budget: ParityBudget) -> tuple[float, ...]:
+    """The lowest SSIM that passes at each frame."""
+    return tuple(map(budget.lowest_ssim, free.envelope_ssim))
