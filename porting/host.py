@@ -157,11 +157,7 @@ class HostWatch:
     def _contention(self, loads: list[Load]) -> str | None:
         whole = self._shortfall(loads[0], loads[-1])
         # The last window is whatever is left; a short one says nothing, in ticks of 10 ms.
-        windows = [
-            self._shortfall(a, b)
-            for a, b in itertools.pairwise(loads)
-            if b.wall - a.wall >= BURST_SECONDS
-        ]
+        windows = [self._shortfall(a, b) for a, b in itertools.pairwise(loads) if b.wall - a.wall >= BURST_SECONDS]
         worst = max(windows, default=whole)
         if whole <= CONTENTION_LIMIT and worst <= BURST_LIMIT:
             return None

@@ -274,14 +274,20 @@ class ThroughputEvidence(Model):
     paced: Pacing
     drivers: tuple[DriverTiming, ...]
     memory_high_water_bytes: int
+    """Most of this process in memory while the port alone was driven; whatever else the process holds is in it."""
     memory_slope_bytes_per_frame: float
     host_overhead_share: float
     """Time outside the components' own calls, as a share of frame time."""
     frames_file: str
-    """Raw time of every frame."""
+    """Raw time of every frame, warm-up included and marked; a path relative to the bundle."""
     valid: bool
     """False when the machine was seen to be in no state to measure on; `disturbances` says how."""
     disturbances: tuple[str, ...] = ()
+    unchanged_frames: int | None = None
+    """Timed frames that were not written, or are the one before: frames_per_second leaves them out, pacing counts them
+    as missed. None was not looked for."""
+    not_run: dict[str, str] = {}
+    """Drivers to compare with that could not run on this host, and why."""
 
 
 class Verdict(Model):
