@@ -1,0 +1,135 @@
+"""Commands that need the bundle alone: compile, verify, bench, attest, report."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from porting import content
+from porting.bundle import Bundle
+from porting.cli import options, show
+from porting.cli.app import command
+from porting.cli.progress import watch
+from porting.errors import UsageError
+from porting.pipeline import again
+from porting.pipeline.request import count_threads
+from porting.record import ArtifactRecord, PortRecord, Step
+from porting.report import render_html, render_markdown
+from porting.report.view import say_counts
+
+
+class Format(StrEnum):
+    """What a report can be written as."""
+
+    HTML = "html"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+
+@command("compile")
+def compile_bundle(
+    bundle: options.BundleArgument,
+    target: options.TargetsOption = None,
+    jobs: options.JobsOption = None,
+    as_json: options.JsonOption = False,
+) -> int:
+    """Compile a bundle's components anew; evidence of the old artifacts is dropped."""
+    threads = count_threads()
+    with watch() as observer:
+        record = again.compile_again(bundle, tuple(target or ()), threads, jobs or threads, observer)
+    return _finish(record, bundle, target, Step.COMPILED, as_json)
+
+
+@command("verify")
+def verify(
+    bundle: options.BundleArgument, target: options.TargetsOption = None, as_json: options.JsonOption = False
+) -> int:
+    """Prove a bundle's artifacts anew on this host, from the bundle alone."""
+    with watch() as observer:
+        record = again.verify(bundle, tuple(target or ()), count_threads(), observer)
+    return _finish(record, bundle, target, Step.PARITY, as_json)
+
+
+@command("bench")
+def bench(
+    bundle: options.BundleArgument, target: options.TargetsOption = None, as_json: options.JsonOption = False
+) -> int:
+    """Time a bundle's chosen artifacts anew on this host."""
+    with watch() as observer:
+        record = again.bench(bundle, tuple(target or ()), count_threads(), observer)
+    return _finish(record, bundle, target, Step.THROUGHPUT, as_json)
+
+
+def _finish(record: PortRecord, bundle: Path, target: list[str] | None, upto: Step, as_json: bool) -> int:
+    targets = again.choose_targets(record, tuple(target or ()))
+    if as_json:
+        show.print_json(record)
+    else:
+        show.print_port(record, bundle, targets, upto)
+    return show.judge_exit(record, targets, upto, None)
+
+
+@command("attest")
+def attest(
+    bundle: options.BundleArgument, target: options.TargetsOption = None, as_json: options.JsonOption = False
+) -> int:
+    """Print what is really in a bundle's artifacts, as read back from the compiled files."""
+    record = again.open_intact(Bundle(bundle))
+    targets = again.choose_targets(record, tuple(target or ()))
+    if as_json:
+        show.print_json(record)
+    else:
+        table = show.make_table("target", "component", "backend", "asked", "precisions", "placement", "read from")
+        for name in targets:
+            for artifact in record.targets[name].artifacts:
+                table.add_row(name, *_describe_artifact(artifact))
+        show.make_console().print(table)
+    return show.judge_exit(record, targets, Step.ATTESTED, None)
+
+
+def _describe_artifact(artifact: ArtifactRecord) -> tuple[str, ...]:
+    start = (artifact.component + " *" * artifact.chosen, artifact.backend, artifact.precision)
+    found = artifact.attestation
+    if found is None:
+        return (*start, "not attested", "", artifact.error or "")
+    return (*start, say_counts(found.layers_by_precision), say_counts(found.layers_by_backend), found.read_from)
+
+
+@command("report")
+def report(
+    bundle: options.BundleArgument,
+    format: Annotated[
+        Format | None, typer.Option("--format", help="[default: HTML and Markdown, into the bundle]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="[default: stdout]")] = None,
+) -> int:
+    """Render a bundle's record for people."""
+    opened = Bundle(bundle)
+    if format is None and out is not None:
+        format = {".md": Format.MARKDOWN, ".json": Format.JSON, ".html": Format.HTML}.get(out.suffix)
+        if format is None:
+            raise UsageError(f"--out {out}: cannot tell the format from the name; give --format")
+    if format is None:
+        for path in again.report_again(opened):
+            sys.stdout.write(f"{path}\n")
+        return 0
+    text = _render(opened, format)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    return 0
+
+
+def _render(bundle: Bundle, format: Format) -> str:
+    record, templates = bundle.read_record(), content.folder("reports")
+    match format:
+        case Format.HTML:
+            return render_html(record, bundle.path, templates)
+        case Format.MARKDOWN:
+            return render_markdown(record, bundle.path, templates)
+        case Format.JSON:
+            return record.model_dump_json(indent=2, by_alias=True) + "\n"

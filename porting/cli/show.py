@@ -1,0 +1,106 @@
+"""Prints a record for people, on stdout: the verdict, a line for each step with its figures and why, the frame rate."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from porting.record import Outcome, PortRecord, Step, TargetRecord, ThroughputEvidence, exit_code
+from porting.report import numbers, view
+from porting.tensor_spec import Model
+
+COLOURS = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.NOT_MEASURED: "yellow"}
+
+
+def make_console() -> Console:
+    """Stdout; long lines stay whole where it is no terminal, so that they can be searched."""
+    return Console(soft_wrap=True, highlight=False)
+
+
+def print_json(record: Model) -> None:
+    """The record, and nothing else."""
+    sys.stdout.write(record.model_dump_json(indent=2, by_alias=True) + "\n")
+
+
+def print_port(record: PortRecord, bundle: Path, targets: tuple[str, ...], upto: Step = Step.THROUGHPUT) -> None:
+    """Every target's verdict and evidence, as far as a step, and where the report is."""
+    console = make_console()
+    for name in targets:
+        _print_target(console, name, record.targets[name], upto)
+    console.print(f"report: {bundle / 'report.html'}", markup=False)
+
+
+def _print_target(console: Console, name: str, target: TargetRecord, upto: Step) -> None:
+    outcome = view.outcome_of(target)
+    headline = Text.assemble((f"{outcome.value.upper()}", f"bold {COLOURS[outcome]}"), f"  {name} {target.precision}: ")
+    console.print(headline + Text(view.say_verdict(target)))
+    for cell in view.make_cells(target):
+        colour = {outcome.value: colour for outcome, colour in COLOURS.items()}.get(cell.word, "dim")
+        line = Text.assemble(f"  {cell.mark} ", f"{cell.step.value:<11}", (f"{cell.word:<13}", colour))
+        console.print(line + Text(f"{cell.figure}" if cell.reason == cell.figure else f"{cell.figure} - {cell.reason}"))
+        if cell.step is upto:
+            break
+    chosen = [f"{a.component} on {a.backend}" for a in target.artifacts if a.chosen]
+    console.print("  chosen: " + (", ".join(chosen) or "no artifact"), markup=False)
+    if target.throughput is not None and upto is Step.THROUGHPUT:
+        console.print("  " + say_frame_rate(target.throughput), markup=False)
+
+
+def say_frame_rate(evidence: ThroughputEvidence) -> str:
+    """The frame rate beside PyTorch's in the same interleaved run: "131 fps: 4.1x eager, 1.6x torch.compile"."""
+    port = next((driver for driver in evidence.drivers if driver.name == "port"), None)
+    rate = f"{numbers.number(evidence.frames_per_second)} fps"
+    if port is None:
+        return f"{rate}; not compared with PyTorch"
+    rivals = {driver.name for driver in evidence.drivers}
+    eager = f"{numbers.times(port.ratio_to_eager)} eager" if "eager" in rivals else "eager was not run"
+    compiled = view.against_compile(port, evidence.drivers)
+    compared = f"{compiled} torch.compile" if view.TORCH_COMPILE in rivals else "torch.compile was not run"
+    return f"{rate}: {eager}, {compared}, median of {port.rounds} interleaved rounds"
+
+
+def judge_exit(record: PortRecord, targets: tuple[str, ...], upto: Step, require: Step | None) -> int:
+    """The exit code: of the verdicts, or only of their checks up to a step where a command measures no further."""
+    outcomes = {_outcome(record.targets[name], upto) for name in targets}
+    code = exit_code(outcomes)
+    if code == 0 and require is not None and not all(_reached(record.targets[name], require) for name in targets):
+        return exit_code({Outcome.NOT_MEASURED})
+    return code
+
+
+def _outcome(target: TargetRecord, upto: Step) -> Outcome:
+    if target.verdict is None or upto is Step.THROUGHPUT:
+        return view.outcome_of(target)
+    steps = list(Step)
+    below = [check for check in target.verdict.checks if steps.index(check.step) <= steps.index(upto)]
+    if any(check.outcome is Outcome.FAILED for check in below):
+        return Outcome.FAILED
+    measured = any(check.step is upto for check in below)
+    passed = measured and all(check.outcome is Outcome.PASSED for check in below)
+    return Outcome.PASSED if passed else Outcome.NOT_MEASURED
+
+
+def _reached(target: TargetRecord, step: Step) -> bool:
+    steps = list(Step)
+    reached = target.verdict.reached if target.verdict else None
+    return reached is not None and steps.index(reached) >= steps.index(step)
+
+
+def print_components(record: PortRecord) -> None:
+    """What was exported, and how each component's state contract was proved."""
+    table = make_table("component", "nodes", "parameters", "contract exercised", "worst error")
+    for component in record.components:
+        contract = component.contract
+        exercised, error = ", ".join(contract.exercised), f"{contract.max_relative_error:.2g}"
+        table.add_row(component.name, str(component.nodes), f"{component.parameters:,}", exercised, error)
+    make_console().print(table)
+
+
+def make_table(*columns: str) -> Table:
+    """A plain table that reads the same in a file."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

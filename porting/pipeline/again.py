@@ -1,0 +1,132 @@
+"""Measures a bundle anew on this host, from the bundle alone: no checkpoint, no adapter, no torch unless it is used."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from porting.bundle import Bundle, forget_stage
+from porting.errors import UsageError
+from porting.host import describe_host
+from porting.pipeline.abilities import describe_ability
+from porting.pipeline.compiling import plan_compiles
+from porting.pipeline.drivers import bundled_drivers
+from porting.pipeline.judging import REPORT_FILES, judge_all, write_reports
+from porting.pipeline.measuring import Session, chosen_backends, plan_parity, plan_throughput
+from porting.pipeline.progress import Observer, Silent
+from porting.pipeline.workshop import Workshop
+from porting.record import PortRecord, Step
+
+Measure = Callable[[Session], None]
+
+
+def open_intact(bundle: Bundle) -> PortRecord:
+    """The bundle's record, once every file that it names is what was written.
+
+    Raises:
+        BundleError: naming the file that is not.
+    """
+    record = bundle.read_record()
+    bundle.verify_files(record)
+    return record
+
+
+def choose_targets(record: PortRecord, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Those asked for, or all.
+
+    Raises:
+        UsageError: the bundle has no target, or not that one.
+    """
+    if not record.targets:
+        raise UsageError("bundle: has no target; run worldport port")
+    for name in asked:
+        if name not in record.targets:
+            raise UsageError(f"target {name!r}: is not in the bundle; it has {', '.join(sorted(record.targets))}")
+    return asked or tuple(sorted(record.targets))
+
+
+def verify(path: Path, targets: tuple[str, ...], threads: int, observer: Observer) -> PortRecord:
+    """Measure parity anew, of the artifacts chosen before where they open here, else of the fastest proved ones.
+
+    Raises:
+        PortingError: the bundle is damaged or has no such target.
+    """
+    return _measure_again(path, targets, threads, observer, _verify_one)
+
+
+def bench(path: Path, targets: tuple[str, ...], threads: int, observer: Observer) -> PortRecord:
+    """Measure throughput anew, of the artifacts chosen before.
+
+    Raises:
+        PortingError: the bundle is damaged, has no such target, or was not verified yet.
+    """
+    return _measure_again(path, targets, threads, observer, _bench_one)
+
+
+def report_again(bundle: Bundle) -> list[Path]:
+    """Write both reports into the bundle; returns where they are.
+
+    Raises:
+        BundleError: the bundle has no readable record.
+    """
+    bundle.read_record()
+    with bundle.locked():
+        workshop = Workshop(bundle, bundle.read_record(), Silent())
+        write_reports(workshop)
+    return [bundle.path / name for name in REPORT_FILES]
+
+
+def compile_again(path: Path, targets: tuple[str, ...], threads: int, jobs: int, observer: Observer) -> PortRecord:
+    """Compile every component anew; parity and throughput of the old artifacts are dropped.
+
+    Raises:
+        PortingError: the bundle is damaged or has no such target.
+    """
+    bundle = Bundle(path)
+    bundle.read_record()
+    with bundle.locked():
+        workshop = Workshop(bundle, open_intact(bundle), observer)
+        names = choose_targets(workshop.record, targets)
+        for name in names:
+            target = workshop.record.targets[name]
+            stages = plan_compiles(workshop, target.profile, target.precision, threads)
+            observer.planned(tuple(stage.name for stage in stages))
+            for stage in stages:
+                # What was built on the old artifact goes with it: its evidence is of another file.
+                workshop.record = stage.clear(forget_stage(workshop.record, stage.name))
+            workshop.run_all(stages, jobs)
+        judge_all(workshop, names)
+        write_reports(workshop)
+        return workshop.record
+
+
+def _measure_again(
+    path: Path, targets: tuple[str, ...], threads: int, observer: Observer, measure: Measure
+) -> PortRecord:
+    bundle = Bundle(path)
+    bundle.read_record()
+    with bundle.locked():
+        workshop = Workshop(bundle, open_intact(bundle), observer)
+        names = choose_targets(workshop.record, targets)
+        host = describe_host(threads)
+        for name in names:
+            ability = describe_ability(workshop.record.targets[name].profile)
+            if ability.highest is Step.THROUGHPUT:
+                measure(Session(workshop, name, host))
+            else:
+                observer.note(f"{name}: not run here; {ability.reason}")
+        judge_all(workshop, names)
+        write_reports(workshop)
+        return workshop.record
+
+
+def _verify_one(session: Session) -> None:
+    session.workshop.observer.planned((f"parity {session.target}",))
+    session.workshop.run(plan_parity(session, keep_choice=True), again=True)
+
+
+def _bench_one(session: Session) -> None:
+    if len(chosen_backends(session.record)) < len(session.program.components):
+        raise UsageError(f"{session.target}: no artifacts were chosen yet; run worldport verify first")
+    session.workshop.observer.planned((f"throughput {session.target}",))
+    record = session.workshop.record
+    drivers = bundled_drivers(record, session.folder, session.record.precision)
+    session.workshop.run(plan_throughput(session, drivers), again=True)

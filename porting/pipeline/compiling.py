@@ -1,0 +1,107 @@
+"""Compiles every component with every backend of a target's profile, each in a child process, each resumable."""
+
+from pathlib import Path
+
+from porting import __version__, compilers
+from porting.errors import CompileError
+from porting.pipeline.abilities import DISTRIBUTIONS, find_versions
+from porting.pipeline.workshop import Stage, Update, Workshop
+from porting.profile import Profile
+from porting.record import ArtifactRecord, PortRecord
+from porting.tensor_spec import Precision
+
+
+def compile_name(target: str, component: str, backend: str) -> str:
+    """The stage's name."""
+    return f"compile {target} {component} {backend}"
+
+
+def target_folder(target: str) -> str:
+    """Where a target's files stand in a bundle."""
+    return f"targets/{target}"
+
+
+def plan_compiles(workshop: Workshop, profile: Profile, precision: Precision, threads: int) -> list[Stage]:
+    """One stage for each component and backend."""
+    components = [component.name for component in workshop.record.components]
+    return [
+        _plan_compile(workshop, profile, precision, threads, component, backend)
+        for component in components
+        for backend in profile.compile.backends
+    ]
+
+
+def _plan_compile(
+    workshop: Workshop, profile: Profile, precision: Precision, threads: int, component: str, backend: str
+) -> Stage:
+    target = profile.name
+    opset = {c.name: c.opset for c in workshop.record.components}[component]
+
+    def work(folder: Path) -> Update:
+        out = folder / target_folder(target)
+        out.mkdir(parents=True)
+        request = compilers.CompileRequest(
+            component=workshop.record.program.component(component),
+            components_dir=workshop.bundle.path / "components",
+            backend=backend,
+            precision=precision,
+            opset=opset,
+            out_dir=out,
+            threads=threads,
+        )
+        artifact = compilers.compile_component(request)
+        if artifact.error is not None or artifact.path is None:
+            raise CompileError(artifact.error or f"{component}: {backend} made no artifact")
+        return _put(target, _in_bundle(artifact, folder, out))
+
+    def on_error(error: Exception) -> Update:
+        failed = ArtifactRecord(
+            component=component, backend=backend, precision=precision, path=None, error=str(error) or repr(error)
+        )
+        return _put(target, failed)
+
+    host = workshop.record.host
+    return Stage(
+        name=compile_name(target, component, backend),
+        inputs={
+            "device": profile.device.model_dump(),
+            "host": [host.cpu, host.machine] if profile.device.kind == "cpu" else [],
+            "opset": opset,
+            "precision": precision,
+            "threads": threads,
+            "versions": find_versions(DISTRIBUTIONS.get(backend, ())),
+            "worldport": __version__,
+        },
+        work=work,
+        after=(f"export {component}",),
+        on_error=on_error,
+    )
+
+
+def _in_bundle(artifact: ArtifactRecord, folder: Path, out: Path) -> ArtifactRecord:
+    """The same artifact with its paths, relative to `out` or absolute, counted from the bundle."""
+
+    def place(path: str) -> str:
+        return (out / path).relative_to(folder).as_posix()
+
+    return artifact.model_copy(
+        update={
+            "path": None if artifact.path is None else place(artifact.path),
+            "files": tuple(place(path) for path in artifact.files),
+        }
+    )
+
+
+def _put(target: str, artifact: ArtifactRecord) -> Update:
+    """Put an artifact among its target's, in the program's order, in place of an older one."""
+
+    def update(record: PortRecord) -> PortRecord:
+        old = record.targets[target]
+        key = (artifact.component, artifact.backend)
+        others = [a for a in old.artifacts if (a.component, a.backend) != key]
+        order = [component.name for component in record.program.components]
+        artifacts = sorted([*others, artifact], key=lambda a: (order.index(a.component), a.backend))
+        new = old.model_copy(update={"artifacts": tuple(artifacts)})
+        return record.model_copy(update={"targets": {**record.targets, target: new}})
+
+    return update

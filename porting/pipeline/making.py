@@ -1,0 +1,107 @@
+"""The stages that need the checkpoint: components exported, the reference rollout recorded. Needs torch."""
+
+from pathlib import Path
+
+from porting import __version__
+from porting.adapters.world_model import WorldModel
+from porting.errors import UsageError
+from porting.export import export_component
+from porting.pipeline.abilities import find_versions
+from porting.pipeline.workshop import Stage, Update, Workshop
+from porting.profile import Profile
+from porting.record import ComponentRecord, PortRecord, TraceRecord
+from porting.tensor_spec import Precision
+from porting.trace.recorder import record_trace
+from porting.trace.storage import write_trace
+
+SESSIONS = 2
+"""Recorded rollouts; parity reports the worst."""
+SEED = 0
+"""Of the recorded noise."""
+EXPORTERS = ("torch", "onnx", "onnx-ir", "onnxscript")
+
+
+def export_name(component: str) -> str:
+    """The stage's name."""
+    return f"export {component}"
+
+
+def plan_exports(workshop: Workshop, model: WorldModel, opset: int) -> list[Stage]:
+    """One stage for each component; the state contract is proved before a file is written."""
+    return [_plan_export(model, component.name, opset) for component in model.program.components]
+
+
+def _plan_export(model: WorldModel, component: str, opset: int) -> Stage:
+    def work(folder: Path) -> Update:
+        out = folder / "components"
+        out.mkdir()
+        made = export_component(model, component, out, opset)
+        placed = made.model_copy(update={"path": (out / made.path).relative_to(folder).as_posix()})
+        return lambda record: _put_component(record, placed)
+
+    return Stage(
+        name=export_name(component),
+        inputs={
+            "checkpoint": model.digest,
+            "opset": opset,
+            "program": model.program.model_dump(mode="json"),
+            "versions": find_versions(EXPORTERS),
+            "worldport": __version__,
+        },
+        work=work,
+    )
+
+
+def _put_component(record: PortRecord, component: ComponentRecord) -> PortRecord:
+    order = [spec.name for spec in record.program.components]
+    others = [c for c in record.components if c.name != component.name]
+    components = sorted([*others, component], key=lambda c: order.index(c.name))
+    return record.model_copy(update={"components": tuple(components)})
+
+
+def plan_trace(model: WorldModel, profiles: tuple[Profile, ...], precision: Precision) -> Stage:
+    """The stage that records what parity compares with: as many frames as the longest budget asks for.
+
+    Raises:
+        UsageError: the world model brings no sessions to record.
+    """
+    sessions = min(SESSIONS, len(model.samples))
+    if sessions == 0:
+        raise UsageError(f"{model.name}: has no sample sessions, so no rollout can be compared; add samples")
+    frames = max(max(p.parity.free_running_frames, p.parity.teacher_forced_frames) for p in profiles)
+
+    def work(folder: Path) -> Update:
+        trace = record_trace(model, sessions, frames, precision, SEED)
+        write_trace(trace, folder / "trace")
+        made = TraceRecord(
+            path="trace",
+            sessions=sessions,
+            frames=frames,
+            precision=precision,
+            gold="fp64",
+            seed=SEED,
+            source=model.sample_source,
+        )
+        return lambda record: record.model_copy(update={"trace": made})
+
+    def clear(record: PortRecord) -> PortRecord:
+        """Every target was compared with the old trace."""
+        gone = {"parity": None, "throughput": None, "verdict": None}
+        targets = {name: target.model_copy(update=gone) for name, target in record.targets.items()}
+        return record.model_copy(update={"trace": None, "targets": targets})
+
+    return Stage(
+        name="trace",
+        inputs={
+            "checkpoint": model.digest,
+            "frames": frames,
+            "precision": precision,
+            "program": model.program.model_dump(mode="json"),
+            "seed": SEED,
+            "sessions": sessions,
+            "versions": find_versions(("torch",)),
+            "worldport": __version__,
+        },
+        work=work,
+        clear=clear,
+    )

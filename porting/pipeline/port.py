@@ -1,0 +1,166 @@
+"""The whole way from a checkpoint to a verdict, in order, resumable at every stage. Needs torch."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from porting import __version__
+from porting.adapters.registry import load_world_model
+from porting.adapters.world_model import WorldModel
+from porting.bundle import Bundle, forget_stage
+from porting.host import describe_host
+from porting.pipeline.abilities import describe_ability
+from porting.pipeline.compiling import compile_name, plan_compiles
+from porting.pipeline.drivers import eager_drivers
+from porting.pipeline.judging import judge_all, prune_artifacts, write_reports
+from porting.pipeline.making import plan_exports, plan_trace
+from porting.pipeline.measuring import Driver, Session, chosen_backends, plan_parity, plan_throughput
+from porting.pipeline.progress import Observer
+from porting.pipeline.request import PortRequest
+from porting.pipeline.workshop import Workshop
+from porting.record import CheckpointRecord, Host, PortRecord, Step, TargetRecord
+
+
+def export(request: PortRequest, observer: Observer) -> PortRecord:
+    """Export one checkpoint's components and record its reference rollout.
+
+    Raises:
+        PortingError: the checkpoint, a profile or the bundle is of no use.
+    """
+    model = load_world_model(request.checkpoint)
+    bundle = Bundle(request.out)
+    with bundle.locked():
+        workshop = Workshop(bundle, _open_record(bundle, request, model, describe_host(request.threads)), observer)
+        observer.planned(_plan_exports(model))
+        _export(workshop, model, request)
+        return _finish(workshop, request)
+
+
+def port(request: PortRequest, observer: Observer) -> PortRecord:
+    """Port one checkpoint to every target asked for.
+
+    Returns:
+        The record, each target with a verdict; it is in the bundle too, and so is the report.
+
+    Raises:
+        PortingError: the checkpoint, a profile or the bundle is of no use.
+    """
+    model = load_world_model(request.checkpoint)
+    host = describe_host(request.threads)
+    bundle = Bundle(request.out)
+    with bundle.locked():
+        workshop = Workshop(bundle, _open_record(bundle, request, model, host), observer)
+        observer.planned(_plan_exports(model) + _plan_targets(model, request))
+        if _export(workshop, model, request):
+            _compile(workshop, request)
+            drivers = eager_drivers(model.program, lambda: model.modules, request.precision)
+            for profile in request.profiles:
+                measure(Session(workshop, profile.name, host), drivers)
+        return _finish(workshop, request)
+
+
+def _finish(workshop: Workshop, request: PortRequest) -> PortRecord:
+    """Judge what there is, and write it down for people."""
+    workshop.change(_drop_outdated)
+    judge_all(workshop, tuple(p.name for p in request.profiles if p.name in workshop.record.targets))
+    write_reports(workshop)
+    return workshop.record
+
+
+def _drop_outdated(record: PortRecord) -> PortRecord:
+    """Without targets of an earlier run whose artifacts were built from components that are there no more."""
+    done = {stage.name for stage in record.stages}
+    kept = {
+        name: target
+        for name, target in record.targets.items()
+        if all(compile_name(name, a.component, a.backend) in done for a in target.artifacts)
+    }
+    return record.model_copy(update={"targets": kept})
+
+
+def measure(session: Session, references: Mapping[str, Driver]) -> None:
+    """Parity and throughput of one target, as far as this host can run it."""
+    ability = describe_ability(session.record.profile)
+    if ability.highest is not Step.THROUGHPUT:
+        session.workshop.observer.note(f"{session.target}: not run here; {ability.reason}")
+        return
+    session.workshop.run(plan_parity(session, keep_choice=False))
+    if len(chosen_backends(session.record)) == len(session.program.components):
+        session.workshop.run(plan_throughput(session, references))
+    else:
+        session.workshop.observer.note(f"{session.target}: a component has no artifact that runs here; not timed")
+
+
+def _export(workshop: Workshop, model: WorldModel, request: PortRequest) -> bool:
+    """Components and trace; False when one of them broke, so that nothing can be built on it."""
+    # One set of components serves every target, so the oldest operator set that one of them asks for.
+    opset = min(target.profile.compile.opset for target in workshop.record.targets.values())
+    exports = plan_exports(workshop, model, opset)
+    for stage in exports:
+        workshop.run(stage)
+    workshop.run(plan_trace(model, tuple(t.profile for t in workshop.record.targets.values()), request.precision))
+    return not any(workshop.broken(name) for name in ("trace", *(stage.name for stage in exports)))
+
+
+def _compile(workshop: Workshop, request: PortRequest) -> None:
+    stages = [
+        stage
+        for profile in request.profiles
+        for stage in plan_compiles(workshop, profile, request.precision, request.threads)
+    ]
+    workshop.run_all(stages, request.jobs)
+
+
+def _plan_exports(model: WorldModel) -> tuple[str, ...]:
+    return (*(f"export {component.name}" for component in model.program.components), "trace")
+
+
+def _plan_targets(model: WorldModel, request: PortRequest) -> tuple[str, ...]:
+    names: list[str] = []
+    for profile in request.profiles:
+        names += [
+            compile_name(profile.name, c.name, b) for c in model.program.components for b in profile.compile.backends
+        ]
+        names += [f"parity {profile.name}", f"throughput {profile.name}"]
+    return tuple(names)
+
+
+def _open_record(bundle: Bundle, request: PortRequest, model: WorldModel, host: Host) -> PortRecord:
+    """The record to go on from: the bundle's, where it is of the same checkpoint, with the targets asked for."""
+    old = bundle.read_record() if bundle.exists() else None
+    if old is not None and (old.checkpoint.digest != model.digest or old.program != model.program):
+        # Another model's port stands here: nothing of it can be reused.
+        bundle.remove_files(old.files)
+        old = None
+    checkpoint = CheckpointRecord(
+        name=model.name,
+        family=model.family,
+        digest=model.digest,
+        parameters=model.parameters,
+        weight_bytes=model.weight_bytes,
+        source=request.checkpoint,
+    )
+    record = PortRecord(
+        worldport=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=request.command,
+        host=host,
+        checkpoint=checkpoint,
+        program=model.program,
+    )
+    if old is not None:
+        kept = {name: getattr(old, name) for name in ("components", "trace", "targets", "stages", "files")}
+        record = record.model_copy(update=kept)
+    record = forget_stage(record, "report")
+    for profile in request.profiles:
+        record = _add_target(record, profile.name, TargetRecord(profile=profile, precision=request.precision))
+    bundle.write_record(record)
+    return record
+
+
+def _add_target(record: PortRecord, name: str, asked: TargetRecord) -> PortRecord:
+    """With that target as asked for; what an earlier run found out stays until its stage is redone."""
+    target = asked
+    if name in record.targets:
+        changes = {"profile": asked.profile, "precision": asked.precision, "verdict": None}
+        target = record.targets[name].model_copy(update=changes)
+    return prune_artifacts(record.model_copy(update={"targets": {**record.targets, name: target}}), name)

@@ -1,0 +1,186 @@
+"""Runs stages against one bundle: reuses what is finished and intact, redoes the rest, writes the record after each.
+
+It knows nothing of what a stage does. This is the one place that catches what nobody expected: a stage that breaks is
+recorded with its traceback, and the port goes on with what is left.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from porting.bundle import Bundle, add_stage, forget_stage, stage_key
+from porting.errors import PortingError
+from porting.pipeline.progress import Observer
+from porting.record import FileRecord, PortRecord, StageRecord
+
+Update = Callable[[PortRecord], PortRecord]
+"""What a stage found out, as a change of the record."""
+
+
+def _unchanged(record: PortRecord) -> PortRecord:
+    return record
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One arrow of the pipeline."""
+
+    name: str
+    inputs: dict[str, object]
+    """Everything that the result depends on beside the files of `after`; JSON, for the cache key."""
+    work: Callable[[Path], Update]
+    """Gets a temporary folder that is laid out like the bundle, and writes its files there."""
+    after: tuple[str, ...] = ()
+    """Stages whose results this one uses."""
+    clear: Update = _unchanged
+    """Takes what an earlier run of this stage found out back from the record."""
+    on_error: Callable[[Exception], Update] | None = None
+    """Makes a failure into evidence, where a failure is an answer; it is never reused."""
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A stage's work, before it is in the bundle."""
+
+    update: Update | None
+    error: Exception | None
+    seconds: float
+
+
+class Workshop:
+    """A locked bundle, its record as it grows, and the stages that were run in this process."""
+
+    def __init__(self, bundle: Bundle, record: PortRecord, observer: Observer) -> None:
+        self.bundle = bundle
+        self.record = record
+        self.observer = observer
+        self._executed: set[str] = set()
+
+    def broken(self, name: str) -> bool:
+        """True when that stage did not end, or broke."""
+        return all(stage.name != name or stage.error is not None for stage in self.record.stages)
+
+    def change(self, update: Update) -> None:
+        """Change the record outside any stage."""
+        self.record = update(self.record)
+        self.bundle.write_record(self.record)
+
+    def run(self, stage: Stage, again: bool = False) -> None:
+        """Run one stage, or reuse it.
+
+        Args:
+            stage: what to run.
+            again: run it even if a finished result is there, which stays until the new one replaces it.
+
+        Raises:
+            PortingError: the stage's inputs are of no use.
+        """
+        self.run_all((stage,), jobs=1, again=again)
+
+    def run_all(self, stages: Sequence[Stage], jobs: int, again: bool = False) -> None:
+        """Run stages that do not depend on one another, at most `jobs` at once; each is recorded as it ends."""
+        waiting = [stage for stage in stages if again or not self._reuse(stage)]
+        if not waiting:
+            return
+        if not again:
+            for stage in waiting:
+                self.record = stage.clear(forget_stage(self.record, stage.name))
+            self.bundle.write_record(self.record)
+        if jobs == 1:
+            for stage in waiting:
+                with self.bundle.staging() as folder:
+                    self.observer.started(stage.name)
+                    self._settle(stage, folder, _work(stage, folder))
+            return
+        self._run_at_once(waiting, jobs)
+
+    def _run_at_once(self, stages: Sequence[Stage], jobs: int) -> None:
+        with ExitStack() as folders, _pool(jobs) as pool:
+            running: dict[Future[_Done], tuple[Stage, Path]] = {}
+            for stage in stages:
+                folder = folders.enter_context(self.bundle.staging())
+                running[pool.submit(_work, stage, folder)] = (stage, folder)
+                self.observer.started(stage.name)
+            for future in as_completed(running):
+                stage, folder = running[future]
+                self._settle(stage, folder, future.result())
+
+    def _key(self, stage: Stage) -> str:
+        """What the result depends on: its own inputs, and what the stages before it were made from and wrote."""
+        before = {s.name: s for s in self.record.stages if s.name in stage.after}
+        digests = {file.path: file.sha256 for file in self.record.files}
+        files = {path: digests[path] for s in before.values() for path in s.files if path in digests}
+        return stage_key(
+            {
+                "stage": stage.name,
+                "inputs": stage.inputs,
+                "after": {name: s.key for name, s in before.items()},
+                "files": files,
+            }
+        )
+
+    def _reuse(self, stage: Stage) -> bool:
+        if self._executed & set(stage.after) or not self.bundle.reusable(self.record, stage.name, self._key(stage)):
+            return False
+        self.observer.reused(stage.name)
+        return True
+
+    def _settle(self, stage: Stage, folder: Path, done: _Done) -> None:
+        """Move a stage's files into the bundle and its result into the record."""
+        self._executed.add(stage.name)
+        files: tuple[FileRecord, ...] = ()
+        if done.update is not None:
+            files = self.bundle.adopt(folder)
+            record = done.update(self.record)
+        else:
+            self.observer.failed(stage.name, f"{type(done.error).__name__}: {done.error}")
+            record = self._note_failure(stage, done)
+        self.record = add_stage(record, self._stage_record(stage, done, files), files)
+        self.bundle.write_record(self.record)
+        if done.error is None:
+            self.observer.finished(stage.name, done.seconds)
+
+    def _note_failure(self, stage: Stage, done: _Done) -> PortRecord:
+        """The record without anything that an earlier run of the stage had found out.
+
+        Raises:
+            PortingError: the stage said what the user can change, and a failure of it is no evidence.
+        """
+        if done.error is not None and stage.on_error is not None:
+            return stage.on_error(done.error)(self.record)
+        if isinstance(done.error, PortingError):
+            raise done.error
+        return stage.clear(forget_stage(self.record, stage.name))
+
+    def _stage_record(self, stage: Stage, done: _Done, files: tuple[FileRecord, ...]) -> StageRecord:
+        return StageRecord(
+            name=stage.name,
+            key=self._key(stage),
+            seconds=done.seconds,
+            files=tuple(file.path for file in files),
+            after=stage.after,
+            error=None if done.error is None else "".join(traceback.format_exception(done.error)),
+        )
+
+
+def _work(stage: Stage, folder: Path) -> _Done:
+    start = time.perf_counter()
+    try:
+        update = stage.work(folder)
+    except Exception as error:  # noqa: BLE001 - recorded with its traceback, and the port cannot pass
+        return _Done(None, error, time.perf_counter() - start)
+    return _Done(update, None, time.perf_counter() - start)
+
+
+@contextmanager
+def _pool(jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that start nothing new once the block is left, by an error or Ctrl-C too."""
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
