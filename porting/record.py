@@ -81,6 +81,8 @@ class CheckpointRecord(Model):
     digest: Sha256
     parameters: int
     weight_bytes: int
+    source: str = ""
+    """What the user called it by: a path, or `bundled:NAME`."""
 
 
 class StateContract(Model):

@@ -1,4 +1,7 @@
-"""Commands that need the bundle alone: compile, verify, bench, attest, report."""
+"""Commands that need the bundle alone: compile, verify, bench, attest, report.
+
+What measures is imported when it is asked for: a help text should not wait for numerical libraries.
+"""
 
 import sys
 from enum import StrEnum
@@ -13,7 +16,6 @@ from porting.cli import options, show
 from porting.cli.app import command
 from porting.cli.progress import watch
 from porting.errors import UsageError
-from porting.pipeline import again
 from porting.pipeline.request import count_threads
 from porting.record import ArtifactRecord, PortRecord, Step
 from porting.report import render_html, render_markdown
@@ -36,6 +38,8 @@ def compile_bundle(
     as_json: options.JsonOption = False,
 ) -> int:
     """Compile a bundle's components anew; evidence of the old artifacts is dropped."""
+    from porting.pipeline import again
+
     threads = count_threads()
     with watch() as observer:
         record = again.compile_again(bundle, tuple(target or ()), threads, jobs or threads, observer)
@@ -47,6 +51,8 @@ def verify(
     bundle: options.BundleArgument, target: options.TargetsOption = None, as_json: options.JsonOption = False
 ) -> int:
     """Prove a bundle's artifacts anew on this host, from the bundle alone."""
+    from porting.pipeline import again
+
     with watch() as observer:
         record = again.verify(bundle, tuple(target or ()), count_threads(), observer)
     return _finish(record, bundle, target, Step.PARITY, as_json)
@@ -57,13 +63,15 @@ def bench(
     bundle: options.BundleArgument, target: options.TargetsOption = None, as_json: options.JsonOption = False
 ) -> int:
     """Time a bundle's chosen artifacts anew on this host."""
+    from porting.pipeline import again
+
     with watch() as observer:
         record = again.bench(bundle, tuple(target or ()), count_threads(), observer)
     return _finish(record, bundle, target, Step.THROUGHPUT, as_json)
 
 
 def _finish(record: PortRecord, bundle: Path, target: list[str] | None, upto: Step, as_json: bool) -> int:
-    targets = again.choose_targets(record, tuple(target or ()))
+    targets = tuple(target or sorted(record.targets))
     if as_json:
         show.print_json(record)
     else:
@@ -76,6 +84,8 @@ def attest(
     bundle: options.BundleArgument, target: options.TargetsOption = None, as_json: options.JsonOption = False
 ) -> int:
     """Print what is really in a bundle's artifacts, as read back from the compiled files."""
+    from porting.pipeline import again
+
     record = again.open_intact(Bundle(bundle))
     targets = again.choose_targets(record, tuple(target or ()))
     if as_json:
@@ -106,6 +116,8 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="[default: stdout]")] = None,
 ) -> int:
     """Render a bundle's record for people."""
+    from porting.pipeline import again
+
     opened = Bundle(bundle)
     if format is None and out is not None:
         format = {".md": Format.MARKDOWN, ".json": Format.JSON, ".html": Format.HTML}.get(out.suffix)
