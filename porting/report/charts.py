@@ -158,7 +158,9 @@ def draw_distribution(drivers: Sequence[Series], deadline_ms: float, key: str) -
         axes.axvline(deadline_ms, color=Ink.LIMIT.value, linewidth=1.4, dashes=(2, 2))
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(float(value))))
-        axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: _minor_label(float(value))))
+        low, high = axes.get_xlim()
+        labelled = {2, 3, 4, 5, 7} if high < 10 * low else {2, 5}
+        axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: _minor_label(float(value), labelled)))
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f} %"))
         svg = inline_svg(figure, "Distribution of frame times of each driver, with the deadline", key)
@@ -166,9 +168,9 @@ def draw_distribution(drivers: Sequence[Series], deadline_ms: float, key: str) -
     return Chart("Frame times: share done within a time", svg, tuple(keys))
 
 
-def _minor_label(value: float) -> str:
-    """Label 2 and 5 of each decade only."""
-    return number(value) if round(value / 10 ** math.floor(math.log10(value))) in {2, 5} else ""
+def _minor_label(value: float, labelled: set[int]) -> str:
+    """Labels for a few of the marks between two powers of ten."""
+    return number(value) if round(value / 10 ** math.floor(math.log10(value))) in labelled else ""
 
 
 def _thin_steps(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -214,3 +216,18 @@ def _kept_points(values: np.ndarray) -> np.ndarray:
         if len(known):
             keep[known[[values[known].argmin(), values[known].argmax()]]] = True
     return keep
+
+
+def draw_memory(resident_bytes: Sequence[int], key: str) -> Chart:
+    """Resident memory after every frame of the port's own run."""
+    values = np.array(resident_bytes, dtype=float) / 2**20
+    keep = _kept_points(values)
+    title = "Resident memory, closed loop"
+    with _axes("frame", "MiB") as (figure, axes):
+        axes.plot(np.arange(len(values))[keep], values[keep], color=Ink.PORT.value, linewidth=1.4, marker="o" * (len(values) == 1))
+        middle, half = (values.max() + values.min()) / 2, (values.max() - values.min()) / 2
+        # At least 2 % of the whole: a page more or less is no slope.
+        axes.set_ylim(middle - max(1.2 * half, 0.01 * middle), middle + max(1.2 * half, 0.01 * middle))
+        _frame_axis(axes, len(values))
+        svg = inline_svg(figure, title, key)
+    return Chart(title, svg, (Key(Ink.PORT, "", "port and whatever else the process holds"),))

@@ -173,8 +173,13 @@ def _strip_frames(frames: int, failing: int | None) -> tuple[int, ...]:
 def _strip(sheets: _Sheets, session: int, kept: tuple[int, ...]) -> np.ndarray:
     height, width = sheets.pixels["reference"].shape[2:4]
     scale = max(1, math.ceil(max(height, width) / STRIP_FRAME_PIXELS))
-    rows = [_shrink(sheets.pixels[kind][session][list(kept)], scale) for kind in KINDS]
-    return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
+    rows = np.stack([_shrink(sheets.pixels[kind][session][list(kept)], scale) for kind in KINDS])
+    # Opaque frames with a transparent gap to the right and below, so that the page shines through.
+    gap = max(1, rows.shape[3] // 24)
+    opaque = np.concatenate([rows, np.full((*rows.shape[:-1], 1), 255, np.uint8)], axis=-1)
+    padded = np.pad(opaque, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)))
+    joined = padded.transpose(0, 2, 1, 3, 4).reshape(len(KINDS) * padded.shape[2], -1, 4)
+    return joined[:-gap, :-gap]
 
 
 def _encode(pixels: np.ndarray) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from porting.record import PortRecord, ThroughputEvidence
-from porting.report.charts import Chart, Series, draw_distribution, draw_frame_times
+from porting.report.charts import Chart, Series, draw_distribution, draw_frame_times, draw_memory
 from porting.report.files import Missing, read_named
 
 COLUMNS = ("driver", "mode", "round", "frame", "ms", "warmup")
@@ -25,6 +25,8 @@ class Row:
     round: int
     ms: float
     warmup: bool
+    resident_bytes: int | None
+    """None where it was not read."""
 
 
 def draw_timing(record: PortRecord, bundle: Path, evidence: ThroughputEvidence, key: str) -> tuple[Chart | Missing, ...]:
@@ -52,6 +54,9 @@ def draw_timing(record: PortRecord, bundle: Path, evidence: ThroughputEvidence, 
             series = Series(PORT, tuple(row.ms for row in own), tuple(row.warmup for row in own))
             title = f"Time of every frame, {mode}"
             charts.append(draw_frame_times(series, evidence.deadline_ms, title, f"{key}-frames-{index}"))
+        held = [row.resident_bytes for row in own if row.resident_bytes is not None]
+        if held and mode == CLOSED_LOOP:
+            charts.append(draw_memory(held, f"{key}-memory"))
     return tuple(charts) or (Missing(f"{evidence.frames_file}: holds no frame"),)
 
 
@@ -76,4 +81,9 @@ def _parse(text: str) -> Iterator[Row]:
         if None in row.values():
             raise ValueError(f"line {reader.line_num} is cut short")
         mode = row["mode"].replace("_", " ").replace("-", " ")
-        yield Row(row["driver"], mode, int(row["round"]), float(row["ms"]), _FLAGS[row["warmup"].strip().lower()])
+        yield Row(row["driver"], mode, int(row["round"]), float(row["ms"]), _FLAGS[row["warmup"].strip().lower()], _resident(row))
+
+
+def _resident(row: dict[str, str]) -> int | None:
+    text = row.get("resident_bytes", "")
+    return int(text) if text else None

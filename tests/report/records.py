@@ -280,9 +280,11 @@ def write_frame_times(path: Path, frames: int = 60) -> None:
     ]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["driver", "mode", "round", "frame", "phase", "warmup", "ms"])
+        writer.writerow(["driver", "mode", "round", "frame", "phase", "warmup", "ms", "resident_bytes"])
         for driver, mode, round_, ms in plan:
             for frame in range(frames):
                 warm = frame < 8
                 time = ms * (1 + 0.15 * generator.random()) * (1.6 if warm else 1)
-                writer.writerow([driver, mode, round_, frame, "warm-up" if warm else "timed", int(warm), f"{time:.4f}"])
+                phase = "warm-up" if warm else "timed"
+                memory = 400 * 2**20 + 4096 * frame if round_ == 0 else ""
+                writer.writerow([driver, mode, round_, frame, phase, int(warm), f"{time:.4f}", memory])
