@@ -121,9 +121,7 @@ class Bundle:
         try:
             version = json.loads(text)["schema_version"]
         except (ValueError, KeyError, TypeError) as cause:
-            raise BundleError(
-                f"{path}: is not a record ({cause!r}); restore it, or remove it and port again"
-            ) from cause
+            raise BundleError(f"{path}: is no record ({cause!r}); restore it, or remove it and port again") from cause
         if version != SCHEMA_VERSION:
             raise BundleError(
                 f"{path}: schema_version is {version!r}, this worldport reads {SCHEMA_VERSION};"
@@ -165,7 +163,7 @@ class Bundle:
             BundleError: the folder holds something that is no plain file.
         """
         adopted = []
-        for source in sorted(path for path in folder.rglob("*") if not path.is_dir()):
+        for source in sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()):
             if source.is_symlink() or not source.is_file():
                 raise BundleError(f"{source}: is no plain file; a bundle holds nothing else")
             relative = source.relative_to(folder)

@@ -72,13 +72,11 @@ def open_field(
         yield found
 
 
-def measure_field(
-    found: Field, program: Program, component: str, trace: Trace, budget: ParityBudget, precision: Precision
-) -> None:
+def measure_field(found: Field, program: Program, component: str, trace: Trace, precision: Precision) -> None:
     """Measure every opened artifact's outputs; fills `found.outputs` and drops what cannot run."""
     for backend, runner in tuple(found.opened.items()):
         try:
-            found.outputs[backend] = parity.measure_component(program, component, runner, trace, budget, precision)
+            found.outputs[backend] = parity.measure_component(program, component, runner, backend, trace, precision)
         except RunnerError as cause:
             found.drop(backend, str(cause))
 

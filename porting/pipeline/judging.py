@@ -57,12 +57,12 @@ def prune_artifacts(record: PortRecord, target: str) -> PortRecord:
     """The record without the artifacts and stages of backends or components that the target no longer has."""
     old = record.targets[target]
     components = {component.name for component in record.program.components}
-    kept, gone = [], []
+    kept = []
     for artifact in old.artifacts:
-        known = artifact.component in components and artifact.backend in old.profile.compile.backends
-        (kept if known else gone).append(artifact)
-    for artifact in gone:
-        record = forget_stage(record, compile_name(target, artifact.component, artifact.backend))
+        if artifact.component in components and artifact.backend in old.profile.compile.backends:
+            kept.append(artifact)
+        else:
+            record = forget_stage(record, compile_name(target, artifact.component, artifact.backend))
     return change_target(target, {"artifacts": tuple(kept)})(record)
 
 

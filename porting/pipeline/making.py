@@ -1,18 +1,22 @@
-"""The stages that need the checkpoint: components exported, the reference rollout recorded. Needs torch."""
+"""The stages that need the checkpoint: components exported, the reference rollout recorded.
+
+What exports and records needs torch, and is loaded when a stage is not reused.
+"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from porting import __version__
-from porting.adapters.world_model import WorldModel
 from porting.errors import UsageError
-from porting.export import export_component
 from porting.pipeline.abilities import find_versions
 from porting.pipeline.workshop import Stage, Update, Workshop
 from porting.profile import Profile
 from porting.record import ComponentRecord, PortRecord, TraceRecord
 from porting.tensor_spec import Precision
-from porting.trace.recorder import record_trace
 from porting.trace.storage import write_trace
+
+if TYPE_CHECKING:
+    from porting.adapters.world_model import WorldModel
 
 SESSIONS = 2
 """Recorded rollouts; parity reports the worst."""
@@ -26,13 +30,15 @@ def export_name(component: str) -> str:
     return f"export {component}"
 
 
-def plan_exports(workshop: Workshop, model: WorldModel, opset: int) -> list[Stage]:
+def plan_exports(workshop: Workshop, model: "WorldModel", opset: int) -> list[Stage]:
     """One stage for each component; the state contract is proved before a file is written."""
     return [_plan_export(model, component.name, opset) for component in model.program.components]
 
 
-def _plan_export(model: WorldModel, component: str, opset: int) -> Stage:
+def _plan_export(model: "WorldModel", component: str, opset: int) -> Stage:
     def work(folder: Path) -> Update:
+        from porting.export import export_component
+
         out = folder / "components"
         out.mkdir()
         made = export_component(model, component, out, opset)
@@ -59,7 +65,7 @@ def _put_component(record: PortRecord, component: ComponentRecord) -> PortRecord
     return record.model_copy(update={"components": tuple(components)})
 
 
-def plan_trace(model: WorldModel, profiles: tuple[Profile, ...], precision: Precision) -> Stage:
+def plan_trace(model: "WorldModel", profiles: tuple[Profile, ...], precision: Precision) -> Stage:
     """The stage that records what parity compares with: as many frames as the longest budget asks for.
 
     Raises:
@@ -68,10 +74,13 @@ def plan_trace(model: WorldModel, profiles: tuple[Profile, ...], precision: Prec
     sessions = min(SESSIONS, len(model.samples))
     if sessions == 0:
         raise UsageError(f"{model.name}: has no sample sessions, so no rollout can be compared; add samples")
+    samples = max(p.parity.component_samples for p in profiles)
     frames = max(max(p.parity.free_running_frames, p.parity.teacher_forced_frames) for p in profiles)
 
     def work(folder: Path) -> Update:
-        trace = record_trace(model, sessions, frames, precision, SEED)
+        from porting.trace.recorder import record_trace
+
+        trace = record_trace(model, sessions, frames, precision, SEED, component_samples=samples)
         write_trace(trace, folder / "trace")
         made = TraceRecord(
             path="trace",
@@ -94,6 +103,7 @@ def plan_trace(model: WorldModel, profiles: tuple[Profile, ...], precision: Prec
         name="trace",
         inputs={
             "checkpoint": model.digest,
+            "component_samples": samples,
             "frames": frames,
             "precision": precision,
             "program": model.program.model_dump(mode="json"),

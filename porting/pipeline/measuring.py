@@ -99,7 +99,7 @@ def plan_parity(session: Session, keep_choice: bool) -> Stage:
             if chosen != chosen_backends(record.targets[session.target]):
                 # Throughput of another choice of artifacts says nothing about this one.
                 record = _clear_throughput(session.target)(forget_stage(record, f"throughput {session.target}"))
-            found = {"artifacts": artifacts, "parity": _in_bundle(evidence, folder, out)}
+            found = {"artifacts": artifacts, "parity": evidence}
             return change_target(session.target, found)(record)
 
         return update
@@ -123,7 +123,7 @@ def _choose_all(
         kept = next((a.backend for a in target.artifacts if a.chosen and a.component == spec.name), None)
         opening = open_field(target.artifacts, spec, session.folder, session.host.threads, session.workshop.observer)
         found = fields[spec.name] = stack.enter_context(opening)
-        measure_field(found, program, spec.name, trace, budget, target.precision)
+        measure_field(found, program, spec.name, trace, target.precision)
         backend = choose(found, program, spec.name, trace, budget, kept if keep_choice else None)
         if backend is not None:
             chosen[spec.name] = backend
@@ -139,7 +139,8 @@ def _measure_rollouts(
         return ParityEvidence(outputs=tuple(outputs), teacher_forced=(), free_running=None, gold="fp64", seconds=0.0)
     mix = {component: fields[component].opened[backend] for component, backend in chosen.items()}
     budget, precision = session.record.profile.parity, session.record.precision
-    evidence = parity.measure_parity(session.program, mix, trace, budget, precision, out, chosen)
+    folder = target_folder(session.target)
+    evidence = parity.measure_parity(session.program, mix, trace, budget, precision, out, chosen, folder)
     measured = {(o.component, o.backend, o.output, o.inputs) for o in evidence.outputs}
     others = [o for o in outputs if (o.component, o.backend, o.output, o.inputs) not in measured]
     return evidence.model_copy(update={"outputs": (*evidence.outputs, *others)})
@@ -221,15 +222,6 @@ def change_target(target: str, fields: Mapping[str, object]) -> Update:
 
 def _clear_throughput(target: str) -> Update:
     return change_target(target, {"throughput": None, "verdict": None})
-
-
-def _in_bundle(evidence: ParityEvidence, folder: Path, out: Path) -> ParityEvidence:
-    """The same evidence with its path, relative to `out` or absolute, counted from the bundle."""
-    free = evidence.free_running
-    if free is None:
-        return evidence
-    place = (out / free.reference_frames).relative_to(folder).as_posix()
-    return evidence.model_copy(update={"free_running": free.model_copy(update={"reference_frames": place})})
 
 
 def _timed_in_bundle(evidence: ThroughputEvidence, folder: Path, out: Path) -> ThroughputEvidence:

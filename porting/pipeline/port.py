@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from porting import __version__
 from porting.adapters.registry import load_world_model
-from porting.adapters.world_model import WorldModel
 from porting.bundle import Bundle, forget_stage
 from porting.host import describe_host
 from porting.pipeline.abilities import describe_ability
@@ -18,6 +18,9 @@ from porting.pipeline.progress import Observer
 from porting.pipeline.request import PortRequest
 from porting.pipeline.workshop import Workshop
 from porting.record import CheckpointRecord, Host, PortRecord, Step, TargetRecord
+
+if TYPE_CHECKING:
+    from porting.adapters.world_model import WorldModel
 
 
 def export(request: PortRequest, observer: Observer) -> PortRecord:
@@ -90,7 +93,7 @@ def measure(session: Session, references: Mapping[str, Driver]) -> None:
         session.workshop.observer.note(f"{session.target}: a component has no artifact that runs here; not timed")
 
 
-def _export(workshop: Workshop, model: WorldModel, request: PortRequest) -> bool:
+def _export(workshop: Workshop, model: "WorldModel", request: PortRequest) -> bool:
     """Components and trace; False when one of them broke, so that nothing can be built on it."""
     # One set of components serves every target, so the oldest operator set that one of them asks for.
     opset = min(target.profile.compile.opset for target in workshop.record.targets.values())
@@ -110,11 +113,11 @@ def _compile(workshop: Workshop, request: PortRequest) -> None:
     workshop.run_all(stages, request.jobs)
 
 
-def _plan_exports(model: WorldModel) -> tuple[str, ...]:
+def _plan_exports(model: "WorldModel") -> tuple[str, ...]:
     return (*(f"export {component.name}" for component in model.program.components), "trace")
 
 
-def _plan_targets(model: WorldModel, request: PortRequest) -> tuple[str, ...]:
+def _plan_targets(model: "WorldModel", request: PortRequest) -> tuple[str, ...]:
     names: list[str] = []
     for profile in request.profiles:
         names += [
@@ -124,7 +127,7 @@ def _plan_targets(model: WorldModel, request: PortRequest) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _open_record(bundle: Bundle, request: PortRequest, model: WorldModel, host: Host) -> PortRecord:
+def _open_record(bundle: Bundle, request: PortRequest, model: "WorldModel", host: Host) -> PortRecord:
     """The record to go on from: the bundle's, where it is of the same checkpoint, with the targets asked for."""
     old = bundle.read_record() if bundle.exists() else None
     if old is not None and (old.checkpoint.digest != model.digest or old.program != model.program):
