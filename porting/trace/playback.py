@@ -35,6 +35,11 @@ def written_states(program: Program) -> list[str]:
     return [s.tensor.name for s in program.states if s.tensor.name in written]
 
 
+def join_made(values: Mapping[str, Array], writes: Mapping[str, Array]) -> dict[str, Array]:
+    """What a frame made under one set of names: its values, and the states it wrote."""
+    return {**values, **{f"state {name}" if name in values else name: array for name, array in writes.items()}}
+
+
 def run_once(runner: Runner, spec: ComponentSpec, inputs: Mapping[str, Array], exact: bool = False) -> dict[str, Array]:
     """One call on buffers of its own; with `exact`, floating outputs in float64."""
     taken = {t.name: aligned_zeros(t.shape, numpy_dtype(t.dtype)) for t in spec.inputs}

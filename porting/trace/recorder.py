@@ -18,7 +18,7 @@ from porting.tensor_spec import Precision
 from porting.trace.data import Trace, TracedCall, TracedFrame, TracedSession
 from porting.trace.hard_inputs import make_hard_inputs
 from porting.trace.metrics import Array, change_last_bits, find_not_finite, psnr_db, relative_error, ssim
-from porting.trace.playback import read_writes, run_once, split_frames
+from porting.trace.playback import join_made, read_writes, run_once, split_frames
 from porting.trace.sampling import CapturedCall, CapturingRunner, choose_calls
 
 ENVELOPE_MEMBERS = 4
@@ -157,10 +157,10 @@ class _Recorder:
         self.gold.step(inputs)
         outputs = {name: self.exact[buffer.ctypes.data].copy() for name, buffer in self.gold.values.items()}
         writes = read_writes(self.program, self.gold, clock)
-        self._refuse(find_not_finite({**outputs, **writes}), f"{where} of gold")
-        eager_outputs = {**self.eager.values, **read_writes(self.program, self.eager, clock)}
+        self._refuse(find_not_finite(join_made(outputs, writes)), f"{where} of gold")
+        eager_outputs = join_made(self.eager.values, read_writes(self.program, self.eager, clock))
         self._refuse(find_not_finite(eager_outputs), f"{where} of PyTorch at {self.precision}")
-        gold_outputs: dict[str, Array] = {**outputs, **writes}
+        gold_outputs = join_made(outputs, writes)
         errors = {name: relative_error(eager_outputs[name], gold) for name, gold in gold_outputs.items()}
         return TracedFrame(writes, {n: o.astype(np.float64) for n, o in outputs.items()}, errors)
 

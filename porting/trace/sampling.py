@@ -36,7 +36,7 @@ def choose_calls(program: Program, component: str, sessions: int, frames: int, s
 
 
 def _moments(window: int, frames: int) -> list[int]:
-    """Every frame once: the first, one with the ring partly filled, a slot overwritten, the last, then evenly between."""
+    """Every frame once: the first, the ring partly filled, a slot overwritten, the last, then evenly between."""
     telling = [0, window // 2, window, frames - 1]
     spread = [round(i * (frames - 1) / parts) for parts in (2, 3, 4, 8) for i in range(1, parts)]
     return list(dict.fromkeys(f for f in [*telling, *spread, *range(frames)] if 0 <= f < frames))
