@@ -53,5 +53,7 @@ def open_runner(
         importlib.import_module(package)
     except ImportError as cause:
         raise BackendMissingError(f"{where}: {package} cannot be imported ({cause}); pip install '{extra}'") from cause
-    opened: Runner = importlib.import_module(f"porting.runners.{backend}").open_artifact(path, spec, threads)
+    opened: Runner = importlib.import_module(f"porting.runners.{backend}").open_artifact(
+        path, spec, threads, artifact.precision
+    )
     return opened

@@ -98,7 +98,9 @@ def check_signature(spec: ComponentSpec, inputs: Sequence[TensorSpec], outputs: 
         for tensor in wanted:
             other = by_name[tensor.name]
             if (other.shape, other.dtype) != (tensor.shape, tensor.dtype):
-                raise RunnerError(f"{spec.name}: the artifact's {other} should be {tensor}; compile the component again")
+                raise RunnerError(
+                    f"{spec.name}: the artifact's {other} should be {tensor}; compile the component again"
+                )
 
 
 def check_buffers(

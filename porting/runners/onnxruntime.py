@@ -1,0 +1,102 @@
+"""ONNX Runtime on the CPU: inputs and outputs are bound to the buffers' own memory."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from porting.errors import RunnerError
+from porting.program import ComponentSpec
+from porting.runners.base import BoundCall, Buffer, check_buffers, check_signature
+from porting.tensor_spec import DType, Precision, TensorSpec
+
+DTYPES: dict[str, DType] = {
+    "tensor(double)": "float64",
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(bfloat16)": "bfloat16",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+}
+BFLOAT16 = 16
+"""onnx.TensorProto.BFLOAT16: numpy has no type of its own for it."""
+ERRORS = (
+    state.EPFail,
+    state.EngineError,
+    state.Fail,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.InvalidProtobuf,
+    state.NoSuchFile,
+    state.NotImplemented,
+    state.RuntimeException,
+)
+"""What a session raises; onnxruntime gives them no common class of their own."""
+
+
+class OnnxRuntimeRunner:
+    """One session; a bound call is an IoBinding over it."""
+
+    backend = "onnxruntime"
+
+    def __init__(self, path: Path, spec: ComponentSpec, threads: int) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        try:
+            self._session: ort.InferenceSession | None = ort.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+        except ERRORS as cause:
+            raise RunnerError(f"{spec.name}: {path} cannot be loaded ({cause}); compile the component again") from cause
+        if self._session.get_providers() != ["CPUExecutionProvider"]:
+            raise RunnerError(f"{spec.name}: runs on {self._session.get_providers()}; give a CPU build of onnxruntime")
+        self._spec = spec
+        check_signature(spec, _describe(self._session.get_inputs()), _describe(self._session.get_outputs()))
+
+    def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> BoundCall:
+        """See `Runner.bind`."""
+        check_buffers(self._spec, inputs, outputs)
+        if self._session is None:
+            raise RunnerError(f"{self._spec.name}: the runner was closed; open it again")
+        binding = self._session.io_binding()
+        for add, buffers in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
+            for name, array in buffers.items():
+                kind = array.dtype.type if array.dtype.kind in "fiub" else BFLOAT16
+                add(name, "cpu", 0, kind, array.shape, array.ctypes.data)
+        kept = (*inputs.values(), *outputs.values())
+
+        def call() -> None:
+            if self._session is None:
+                raise RunnerError(f"{self._spec.name}: the runner was closed; open it again")
+            try:
+                self._session.run_with_iobinding(binding)
+            except ERRORS as cause:
+                raise RunnerError(f"{self._spec.name}: onnxruntime stopped ({cause}); try another backend") from cause
+
+        # The binding holds bare addresses: the arrays live as long as the call.
+        call.buffers = kept  # type: ignore[attr-defined]
+        return call
+
+    def close(self) -> None:
+        """Release the session."""
+        self._session = None
+
+
+def open_artifact(path: Path, spec: ComponentSpec, threads: int, precision: Precision) -> OnnxRuntimeRunner:
+    """Load an .onnx file; its precision is in its graph.
+
+    Raises:
+        RunnerError: it cannot be loaded, or is not this component's.
+    """
+    del precision
+    return OnnxRuntimeRunner(path, spec, threads)
+
+
+def _describe(arguments: "list[ort.NodeArg]") -> list[TensorSpec]:
+    return [TensorSpec(name=a.name, shape=tuple(a.shape), dtype=DTYPES[a.type]) for a in arguments]
