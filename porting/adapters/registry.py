@@ -5,6 +5,7 @@ Inspecting reads headers and needs no torch; a family's modules are imported whe
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from porting.adapters.gwm import summary as gwm_summary
 from porting.adapters.inspection import Inspection
 from porting.checkpoint import Checkpoint, open_checkpoint
 from porting.content import folder
-from porting.errors import CheckpointError
+from porting.errors import BackendMissingError, CheckpointError
 
 if TYPE_CHECKING:
     from porting.adapters.world_model import WorldModel
@@ -67,9 +68,13 @@ def load_world_model(path_or_name: str | Path) -> "WorldModel":
     Raises:
         CheckpointError: as `inspect_checkpoint`, or a weight is not finite.
         ConfigError: as `inspect_checkpoint`.
+        BackendMissingError: torch is not installed.
     """
     checkpoint = open_checkpoint(find_checkpoint(path_or_name))
-    return find_family(checkpoint).load(checkpoint)
+    family = find_family(checkpoint)
+    if find_spec("torch") is None:
+        raise BackendMissingError("torch: is not installed, loading weights needs it; install worldport[torch]")
+    return family.load(checkpoint)
 
 
 def find_checkpoint(path_or_name: str | Path) -> Path:

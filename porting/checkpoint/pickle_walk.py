@@ -6,6 +6,7 @@ Only what plain tensors in plain dicts need is understood. Everything else is re
 
 import pickle
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,10 @@ class UnsafePickleError(ValueError):
 
 
 class InvalidPickleError(ValueError):
-    """The pickle is damaged, or does something that torch.save never does with tensors."""
+    """The pickle is damaged, or does something that torch.save never does with tensors.
+
+    Messages name types, not values: nested tuples can have a representation of any length.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +95,12 @@ def walk(data: bytes) -> Any:
     """
     machine = _Machine()
     try:
-        for operation, argument, _ in pickletools.genops(data):
-            if operation.name == "STOP":
-                return machine.stack.pop()
-            machine.run(operation.name, argument)
+        # Damaged names can hold escapes that Python warns about; they are refused below all the same.
+        with warnings.catch_warnings(action="ignore"):
+            for operation, argument, _ in pickletools.genops(data):
+                if operation.name == "STOP":
+                    return machine.stack.pop()
+                machine.run(operation.name, argument)
     except (UnsafePickleError, InvalidPickleError):
         raise
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, UnicodeError, pickle.UnpicklingError) as cause:
@@ -163,7 +169,7 @@ class _Machine:
         kind, storage, key, _, elements = self.stack.pop()
         dtype = DTYPE_OF_STORAGE.get(storage.name) if isinstance(storage, Global) else None
         if kind != "storage" or dtype is None or type(key) is not str or type(elements) is not int or elements < 0:
-            raise InvalidPickleError(f"storage {key!r} of unknown kind {storage!r}")
+            raise InvalidPickleError("a storage of unknown kind")
         self.stack.append(StoredValues(key, dtype, elements))
 
     def call(self) -> None:
@@ -174,7 +180,7 @@ class _Machine:
         """An OrderedDict's attributes, for example a state dict's `_metadata`: nothing of theirs is a tensor's."""
         self.stack.pop()
         if type(self.stack[-1]) is not dict:
-            raise InvalidPickleError(f"sets attributes of {self.stack[-1]!r}")
+            raise InvalidPickleError(f"sets attributes of {type(self.stack[-1]).__name__}")
 
 
 _LITERALS = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"}
@@ -220,7 +226,7 @@ def _is_dtype(name: str) -> bool:
 
 def _understand_call(function: Any, arguments: Any) -> Any:
     if not isinstance(function, Global) or type(arguments) is not tuple:
-        raise InvalidPickleError(f"calls {function!r}")
+        raise InvalidPickleError(f"calls {type(function).__name__}")
     if function.name in TENSOR_BUILDERS:
         return _understand_tensor(function.name, arguments)
     if function.name == PARAMETER_BUILDER and arguments and isinstance(arguments[0], StoredTensor):
@@ -243,10 +249,11 @@ def _understand_tensor(builder: str, arguments: tuple[Any, ...]) -> StoredTensor
         raise InvalidPickleError("a tensor without a storage")
     sizes = (offset, *shape, *strides)
     if len(shape) != len(strides) or any(type(size) is not int or size < 0 for size in sizes):
-        raise InvalidPickleError(f"a tensor of shape {shape!r}, strides {strides!r}, offset {offset!r}")
+        raise InvalidPickleError("a tensor whose shape, strides or offset are no sizes")
     dtype = storage.dtype
     if builder.endswith("_v3"):
-        dtype = rest[2].name.removeprefix("torch.")
+        named = rest[2]
+        dtype = named.name.removeprefix("torch.") if isinstance(named, Global) else "unnamed"
     return StoredTensor(storage, dtype, offset, tuple(shape), tuple(strides))
 
 

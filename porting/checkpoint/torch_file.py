@@ -1,6 +1,8 @@
 """The header of a file that torch.save wrote: names, shapes and dtypes, without torch and without reading a weight."""
 
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,8 @@ from porting.checkpoint.pickle_walk import InvalidPickleError, StoredTensor, Uns
 from porting.checkpoint.tensor_header import ITEM_BYTES, TensorHeader
 from porting.errors import CheckpointError
 
-PICKLE_LIMIT_BYTES = 64 * 2**20
+PICKLE_LIMIT_BYTES = 16 * 2**20
+"""About a hundred thousand tensors; walking this takes some seconds."""
 CONVERT = (
     "where you trust its origin, load it there and save its tensors with safetensors.torch.save_file"
     " (docs/checkpoints.md)"
@@ -36,7 +39,7 @@ def read_torch_header(path: Path) -> TorchHeader:
             entries = _list_entries(path, archive)
             root = _find_root(path, entries)
             pickled = _read_pickle(path, archive, f"{root}/data.pkl")
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as cause:
+    except (zipfile.BadZipFile, struct.error, zlib.error, ValueError, RuntimeError, EOFError, OverflowError) as cause:
         raise CheckpointError(f"{path}: truncated or damaged torch.save archive ({cause}); copy it again") from cause
     inside, tensors = _find_tensors(path, _walk(path, pickled))
     headers = {}

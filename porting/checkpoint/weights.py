@@ -66,6 +66,8 @@ def check_loaded(
 
 def find_non_finite(tensor: "torch.Tensor") -> str | None:
     """The first NaN or infinity, as "nan at flat index 3", or None. Looks chunk by chunk, without a copy in memory."""
+    if tensor.is_complex():
+        return find_non_finite(tensor.real) or find_non_finite(tensor.imag)
     if not tensor.is_floating_point():
         return None
     flat = tensor.detach().reshape(-1)
