@@ -5,10 +5,11 @@ import platform
 import shutil
 import sys
 
-from porting.adapters.inspection import Inspection
+from porting.adapters.inspection import ComponentSummary, Inspection
 from porting.cli import options, show
 from porting.cli.app import command
-from porting.pipeline.abilities import DEVICE_FILES, describe_ability, has_device, list_requirements
+from porting.pipeline.abilities import DEVICE_FILES, Requirement, describe_ability, has_device, list_requirements
+from porting.program import StateSpec
 from porting.record import Outcome, exit_code
 from porting.report import numbers
 
@@ -27,29 +28,30 @@ def inspect(checkpoint: options.CheckpointArgument, as_json: options.JsonOption 
 
 
 def _print_inspection(found: Inspection) -> None:
-    console = show.make_console()
+    console, program = show.make_console(), found.program
     size = numbers.nbytes(found.weight_bytes)
-    console.print(f"{found.name}: family {found.family}, {found.format}, {found.tensors} tensors, {size}", markup=False)
-    console.print(f"{found.parameters:,} parameters; dtypes {_say(found.tensors_by_dtype)}", markup=False)
-    table = show.make_table("component", "parameters", "bytes", "inputs", "outputs")
-    for part in found.components:
-        inputs, outputs = (" ".join(tensor.name for tensor in tensors) for tensors in (part.inputs, part.outputs))
-        table.add_row(part.name, f"{part.parameters:,}", numbers.nbytes(part.weight_bytes), inputs, outputs)
-    console.print(table)
-    program = found.program
-    states = show.make_table("state", "shape", "dtype", "update", "bytes")
-    for state in program.states:
-        tensor = state.tensor
-        update = state.update if state.ring is None else f"ring {state.ring}"
-        states.add_row(tensor.name, str(tensor.shape), tensor.dtype, update, numbers.nbytes(tensor.nbytes))
-    console.print(states)
+    console.print(f"{found.name}: family {found.family}, {found.format}, {found.tensors} tensors, {size}")
+    console.print(f"{found.parameters:,} parameters; dtypes {_say(found.tensors_by_dtype)}")
+    parts = [(c.name, f"{c.parameters:,}", numbers.nbytes(c.weight_bytes), c.weights) for c in found.components]
+    console.print(show.make_table("component", "parameters", "bytes", "weights", rows=parts))
+    console.print(show.make_table("component", "inputs", "outputs", rows=map(_list_tensors, found.components)))
+    console.print(show.make_table("state", "shape", "dtype", "update", "bytes", rows=map(_list_state, program.states)))
     for ring in program.rings:
-        console.print(f"ring {ring.name}: {ring.window} frames, the first {ring.sink} kept for ever", markup=False)
+        console.print(f"ring {ring.name}: {ring.window} frames, the first {ring.sink} kept for ever")
     console.print(
         f"{numbers.nbytes(program.state_bytes)} of state a session; {program.frame_calls} calls a frame,"
-        f" {program.prime_calls} to open a session",
-        markup=False,
+        f" {program.prime_calls} to open a session"
     )
+
+
+def _list_tensors(part: ComponentSummary) -> tuple[str, ...]:
+    return (part.name, *(" ".join(tensor.name for tensor in tensors) for tensors in (part.inputs, part.outputs)))
+
+
+def _list_state(state: StateSpec) -> tuple[str, ...]:
+    tensor = state.tensor
+    update = state.update if state.ring is None else f"ring {state.ring}"
+    return tensor.name, str(tensor.shape), tensor.dtype, update, numbers.nbytes(tensor.nbytes)
 
 
 def _say(counts: dict[str, int]) -> str:
@@ -75,14 +77,19 @@ def targets(profiles: options.ProfilesOption = None, as_json: options.JsonOption
         ]
         sys.stdout.write(json.dumps(listed, indent=2) + "\n")
         return 0
-    table = show.make_table("target", "title", "precisions", "here up to", "backends (+ here, - missing)", "why")
-    for profile, ability in rows:
-        backends = " ".join(("+" if here else "-") + name for name, here in ability.backends.items())
-        reached = ability.highest.value if ability.highest else "nothing"
-        table.add_row(
-            profile.name, profile.title, " ".join(profile.compile.precisions), reached, backends, ability.reason
+    table = [
+        (
+            profile.name,
+            profile.title,
+            " ".join(profile.compile.precisions),
+            ability.highest.value if ability.highest else "nothing",
+            " ".join(("+" if here else "-") + name for name, here in ability.backends.items()),
+            ability.reason,
         )
-    show.make_console().print(table)
+        for profile, ability in rows
+    ]
+    columns = ("target", "title", "precisions", "here up to", "backends (+ here, - missing)", "why")
+    show.make_console().print(show.make_table(*columns, rows=table))
     return 0
 
 
@@ -103,15 +110,18 @@ def doctor(as_json: options.JsonOption = False) -> int:
         }
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
-        table = show.make_table("what", "version", "for", "to install")
-        table.add_row("python", platform.python_version(), "everything", "")
-        for r in requirements:
-            table.add_row(r.name, r.version or "missing", r.purpose, "" if r.version else r.advice)
-        advice = "" if compiler else "your system's g++ package"
-        table.add_row("C++ compiler", compiler or "missing", "the inductor backend", advice)
-        for kind, here in devices.items():
-            table.add_row(f"{kind} device", "here" if here else "none here", f"running {kind} targets", "")
-        console = show.make_console()
-        console.print(table)
-        console.print("worldport port --target cpu can run here" if ready else "worldport port cannot run here yet")
+        _print_doctor(requirements, devices, compiler, ready)
     return exit_code({Outcome.PASSED if ready else Outcome.NOT_MEASURED})
+
+
+def _print_doctor(requirements: list[Requirement], devices: dict[str, bool], compiler: str | None, ready: bool) -> None:
+    rows = [("python", platform.python_version(), "everything", "")]
+    rows += [(r.name, r.version or "missing", r.purpose, "" if r.version else r.advice) for r in requirements]
+    rows.append(
+        ("C++ compiler", compiler or "missing", "the inductor backend", "" if compiler else "your system's g++")
+    )
+    for kind, here in devices.items():
+        rows.append((f"{kind} device", "here" if here else "none here", f"running {kind} targets", ""))
+    console = show.make_console()
+    console.print(show.make_table("what", "version", "for", "to install", rows=rows))
+    console.print("worldport port --target cpu can run here" if ready else "worldport port cannot run here yet")

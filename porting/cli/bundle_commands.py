@@ -91,11 +91,9 @@ def attest(
     if as_json:
         show.print_json(record)
     else:
-        table = show.make_table("target", "component", "backend", "asked", "precisions", "placement", "read from")
-        for name in targets:
-            for artifact in record.targets[name].artifacts:
-                table.add_row(name, *_describe_artifact(artifact))
-        show.make_console().print(table)
+        rows = [(name, *_describe_artifact(a)) for name in targets for a in record.targets[name].artifacts]
+        columns = ("target", "component (* chosen)", "backend", "asked", "precisions", "placement", "read from")
+        show.make_console().print(show.make_table(*columns, rows=rows))
     return show.judge_exit(record, targets, Step.ATTESTED, None)
 
 

@@ -1,6 +1,7 @@
 """Prints a record for people, on stdout: the verdict, a line for each step with its figures and why, the frame rate."""
 
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,9 +15,13 @@ from porting.tensor_spec import Model
 COLOURS = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.NOT_MEASURED: "yellow"}
 
 
+WIDE = 240
+"""Columns where stdout is no terminal: lines stay whole, so that they can be searched."""
+
+
 def make_console() -> Console:
-    """Stdout; long lines stay whole where it is no terminal, so that they can be searched."""
-    return Console(soft_wrap=True, highlight=False)
+    """Stdout; text is shown as it is, without markup."""
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False)
 
 
 def print_json(record: Model) -> None:
@@ -29,7 +34,7 @@ def print_port(record: PortRecord, bundle: Path, targets: tuple[str, ...], upto:
     console = make_console()
     for name in targets:
         _print_target(console, name, record.targets[name], upto)
-    console.print(f"report: {bundle / 'report.html'}", markup=False)
+    console.print(f"report: {bundle / 'report.html'}")
 
 
 def _print_target(console: Console, name: str, target: TargetRecord, upto: Step) -> None:
@@ -43,9 +48,9 @@ def _print_target(console: Console, name: str, target: TargetRecord, upto: Step)
         if cell.step is upto:
             break
     chosen = [f"{a.component} on {a.backend}" for a in target.artifacts if a.chosen]
-    console.print("  chosen: " + (", ".join(chosen) or "no artifact"), markup=False)
+    console.print("  chosen: " + (", ".join(chosen) or "no artifact"))
     if target.throughput is not None and upto is Step.THROUGHPUT:
-        console.print("  " + say_frame_rate(target.throughput), markup=False)
+        console.print("  " + say_frame_rate(target.throughput))
 
 
 def say_frame_rate(evidence: ThroughputEvidence) -> str:
@@ -90,17 +95,25 @@ def _reached(target: TargetRecord, step: Step) -> bool:
 
 def print_components(record: PortRecord) -> None:
     """What was exported, and how each component's state contract was proved."""
-    table = make_table("component", "nodes", "parameters", "contract exercised", "worst error")
-    for component in record.components:
-        contract = component.contract
-        exercised, error = ", ".join(contract.exercised), f"{contract.max_relative_error:.2g}"
-        table.add_row(component.name, str(component.nodes), f"{component.parameters:,}", exercised, error)
-    make_console().print(table)
+    rows = [
+        (
+            component.name,
+            str(component.nodes),
+            f"{component.parameters:,}",
+            ", ".join(component.contract.exercised),
+            numbers.number(component.contract.max_relative_error),
+        )
+        for component in record.components
+    ]
+    columns = ("component", "nodes", "parameters", "contract exercised", "worst relative error")
+    make_console().print(make_table(*columns, rows=rows))
 
 
-def make_table(*columns: str) -> Table:
-    """A plain table that reads the same in a file."""
+def make_table(*columns: str, rows: Iterable[Sequence[str]]) -> Table:
+    """A plain table that reads the same in a file; cells are text, not markup."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table

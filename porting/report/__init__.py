@@ -1,6 +1,22 @@
-"""Pages from a record: what a reader sees of a port. They read `port.json` and files that it names, and judge nothing."""
+"""Pages from a record: what a reader sees of a port. They read what `port.json` says and names, and judge nothing."""
 
-from porting.report.html import render_html
-from porting.report.markdown import render_markdown
+from pathlib import Path
+
+from porting.record import PortRecord
 
 __all__ = ["render_html", "render_markdown"]
+
+
+# What draws takes seconds to load: whoever only wants `numbers` or `view` should not wait for it.
+def render_html(record: PortRecord, bundle: Path, templates: Path) -> str:
+    """The report as one self-contained page; see `porting.report.html`."""
+    from porting.report import html
+
+    return html.render_html(record, bundle, templates)
+
+
+def render_markdown(record: PortRecord, bundle: Path, templates: Path) -> str:
+    """The report as GitHub-flavoured Markdown; see `porting.report.markdown`."""
+    from porting.report import markdown
+
+    return markdown.render_markdown(record, bundle, templates)
