@@ -62,7 +62,8 @@ BACKENDS = {
         "trace",
         "trace.*",
     ),
-    "onnxruntime": ("compilers.onnxruntime*", "runners.onnxruntime*"),
+    # export.session: the state contract is proved by running the exported graph.
+    "onnxruntime": ("compilers.onnxruntime*", "export.session", "runners.onnxruntime*"),
     "openvino": ("compilers.openvino*", "runners.openvino*"),
     "tensorrt": ("compilers.tensorrt", "runners.tensorrt"),
     "tensorrt_rtx": ("compilers.tensorrt_rtx", "runners.tensorrt_rtx"),

@@ -1,0 +1,138 @@
+"""A module as an exported program of torch, held against the half of the state contract that a graph shows.
+
+Random numbers and values read into Python show at once; written buffers, written inputs and inputs that reach no
+output show in functional form. Source lines are stripped, so that every checkout gives the same bytes.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import fx, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from porting.errors import ExportError, StateContractError
+from porting.export.probe import ADVICE
+from porting.export.quiet import hush
+from porting.export.snapshot import describe_module
+from porting.program import ComponentSpec
+
+READS_INTO_PYTHON = ("aten._local_scalar_dense.default", "aten.item.default")
+
+
+def trace_module(
+    module: nn.Module, spec: ComponentSpec, inputs: Mapping[str, npt.NDArray[np.generic]]
+) -> ExportedProgram:
+    """Trace the module with static shapes and check every operator.
+
+    Args:
+        module: what `probe_module` found nothing against.
+        spec: its inputs and outputs.
+        inputs: example values of every input.
+
+    Raises:
+        StateContractError: it draws random numbers.
+        ExportError: it cannot be traced, or depends on values read into Python.
+    """
+    arguments = tuple(torch.from_numpy(inputs[tensor.name].copy()) for tensor in spec.inputs)
+    try:
+        with hush(), torch.no_grad():
+            program = torch.export.export(module, arguments)
+    except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, LookupError) as cause:
+        raise ExportError(f"{spec.name}: {_explain(module, cause)}") from cause
+    for part in program.graph_module.modules():
+        for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
+            if node.op == "call_function":
+                _check_node(module, spec, node)
+            node.meta.pop("stack_trace", None)
+    return program
+
+
+def check_functional(module: nn.Module, spec: ComponentSpec, program: ExportedProgram) -> None:
+    """Hold a traced program in functional form, as the ONNX exporter makes it, against the contract.
+
+    Raises:
+        StateContractError: it writes a buffer or an input, or an input reaches no output.
+    """
+    signature = program.graph_signature
+    for buffer in (signature.buffers_to_mutate | getattr(signature, "parameters_to_mutate", {})).values():
+        path, _, name = buffer.rpartition(".")
+        owner = describe_module(path, module.get_submodule(path))
+        raise StateContractError(f"{spec.name}: buffer `{name}` of {owner} is written in place; {ADVICE}")
+    names = dict(zip(signature.user_inputs, [tensor.name for tensor in spec.inputs], strict=True))
+    for written in signature.user_inputs_to_mutate.values():
+        raise StateContractError(
+            f"{spec.name}: input `{names[written]}` is written in place; clone it first, and return what is to be kept"
+        )
+    _check_inputs_matter(spec, program)
+
+
+def _check_node(module: nn.Module, spec: ComponentSpec, node: fx.Node) -> None:
+    if _draws(node):
+        raise StateContractError(
+            f"{spec.name}: {_where(module, node)} draws random numbers ({node.target}); take the noise as an input"
+        )
+    if str(node.target) in READS_INTO_PYTHON:
+        raise ExportError(
+            f"{spec.name}: {_where(module, node)} reads a number out of a tensor (.item() or a slice bound);"
+            " shapes must be static: index with the tensor, or mask by it"
+        )
+
+
+def _draws(node: fx.Node) -> bool:
+    if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
+        return False
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return True
+    # Attention and dropout carry the tag for a probability that is zero, or a training flag that is off, in eval mode.
+    named = {argument.name: argument.default_value for argument in node.target._schema.arguments}
+    named |= dict(zip(named, node.args, strict=False)) | node.kwargs
+    return not (named.get("dropout_p", None) == 0.0 or named.get("train", None) is False)
+
+
+def _check_inputs_matter(spec: ComponentSpec, program: ExportedProgram) -> None:
+    """Every declared input must reach an output: what is ignored would vanish from the graph, or hide a mistake."""
+    (output,) = (node for node in program.graph.nodes if node.op == "output")
+    reached: set[fx.Node] = set()
+    waiting = [output]
+    while waiting:
+        node = waiting.pop()
+        if node not in reached:
+            reached.add(node)
+            waiting += node.all_input_nodes
+    user = [s.arg.name for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
+    names = {node.name for node in reached}
+    for tensor, placeholder in zip(spec.inputs, user, strict=True):
+        if placeholder not in names:
+            raise StateContractError(
+                f"{spec.name}: input `{tensor.name}` does not reach any output; use it, or leave it out of the program"
+            )
+
+
+def _where(module: nn.Module, node: fx.Node) -> str:
+    """The innermost module that made the node."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path = str(stack[-1][0]) if stack else ""
+    parts = dict(module.named_modules())
+    return describe_module(path, parts.get(path, module))
+
+
+def _explain(module: nn.Module, cause: Exception) -> str:
+    """Which module torch.export stumbled in, at which line, and its first words."""
+    names = {id(part): (path, part) for path, part in module.named_modules()}
+    place = describe_module("", module)
+    trace = cause.__traceback__
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get("self")
+        if id(owner) in names and trace.tb_frame.f_code.co_name not in {"_call_impl", "_wrapped_call_impl"}:
+            place = f"{describe_module(*names[id(owner)])}, `{trace.tb_frame.f_code.co_name}` line {trace.tb_lineno},"
+        trace = trace.tb_next
+    words = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+    if "data-dependent" in str(cause) or "DataDependent" in type(cause).__name__:
+        return (
+            f"{place} takes a decision on a tensor's value ({words}); shapes and branches must be static:"
+            " index with the tensor, or mask by it"
+        )
+    return f"{place} cannot be traced by torch.export ({type(cause).__name__}: {words})"
