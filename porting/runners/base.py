@@ -86,6 +86,18 @@ def check_tensor(where: str, spec: TensorSpec, array: Buffer, any_float: bool = 
         raise RunnerError(f"{where}.{spec.name}: has strides {array.strides}; give a C-contiguous array")
 
 
+def describe_port(where: str, name: str, shape: Sequence[object], dtype: DType | None) -> TensorSpec:
+    """What a runtime says of one input or output, as a spec.
+
+    Raises:
+        RunnerError: a side is not a number, or the type is one that no program has.
+    """
+    sides = tuple(side for side in shape if isinstance(side, int))
+    if dtype is None or len(sides) != len(shape):
+        raise RunnerError(f"{where}.{name}: has shape {tuple(shape)} and type {dtype}; export it with static shapes")
+    return TensorSpec(name=name, shape=sides, dtype=dtype)
+
+
 def check_signature(spec: ComponentSpec, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
     """Hold what an artifact says that it takes and makes against the component, whatever the order.
 

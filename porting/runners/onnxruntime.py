@@ -8,7 +8,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from porting.errors import RunnerError
 from porting.program import ComponentSpec
-from porting.runners.base import BoundCall, Buffer, check_buffers, check_signature
+from porting.runners.base import BoundCall, Buffer, check_buffers, check_signature, describe_port
 from porting.tensor_spec import DType, Precision, TensorSpec
 
 DTYPES: dict[str, DType] = {
@@ -48,6 +48,8 @@ class OnnxRuntimeRunner:
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
+        # Threads that spin between the short calls of a frame take the core from whoever needs it next.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session: ort.InferenceSession | None = ort.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
@@ -57,7 +59,8 @@ class OnnxRuntimeRunner:
         if self._session.get_providers() != ["CPUExecutionProvider"]:
             raise RunnerError(f"{spec.name}: runs on {self._session.get_providers()}; give a CPU build of onnxruntime")
         self._spec = spec
-        check_signature(spec, _describe(self._session.get_inputs()), _describe(self._session.get_outputs()))
+        takes, makes = self._session.get_inputs(), self._session.get_outputs()
+        check_signature(spec, _describe(spec, takes), _describe(spec, makes))
 
     def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> BoundCall:
         """See `Runner.bind`."""
@@ -98,5 +101,5 @@ def open_artifact(path: Path, spec: ComponentSpec, threads: int, precision: Prec
     return OnnxRuntimeRunner(path, spec, threads)
 
 
-def _describe(arguments: "list[ort.NodeArg]") -> list[TensorSpec]:
-    return [TensorSpec(name=a.name, shape=tuple(a.shape), dtype=DTYPES[a.type]) for a in arguments]
+def _describe(spec: ComponentSpec, arguments: "list[ort.NodeArg]") -> list[TensorSpec]:
+    return [describe_port(spec.name, a.name, a.shape, DTYPES.get(a.type)) for a in arguments]

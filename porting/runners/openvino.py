@@ -8,7 +8,7 @@ import openvino as ov
 
 from porting.errors import RunnerError
 from porting.program import ComponentSpec
-from porting.runners.base import BoundCall, Buffer, check_buffers, check_signature
+from porting.runners.base import BoundCall, Buffer, check_buffers, check_signature, describe_port
 from porting.tensor_spec import DType, Precision, TensorSpec
 
 DTYPES: dict[str, DType] = {
@@ -32,6 +32,9 @@ def compile_options(precision: Precision, threads: int) -> dict[str, Any]:
         "INFERENCE_PRECISION_HINT": HINTS[precision],
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
+        # Said outright, as the defaults are 8 bit: they touch no graph of ours today and must not begin to.
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+        "KV_CACHE_PRECISION": HINTS[precision],
         "ENABLE_CPU_PINNING": False,
     }
 
@@ -47,7 +50,7 @@ class OpenVinoRunner:
         except RuntimeError as cause:
             raise RunnerError(f"{spec.name}: {path} cannot be loaded ({cause}); compile the component again") from cause
         self._spec = spec
-        check_signature(spec, _describe(model.inputs), _describe(model.outputs))
+        check_signature(spec, _describe(spec, model.inputs), _describe(spec, model.outputs))
         self._model: ov.CompiledModel | None = model
 
     def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> BoundCall:
@@ -94,10 +97,14 @@ def open_artifact(path: Path, spec: ComponentSpec, threads: int, precision: Prec
     return OpenVinoRunner(path, spec, threads, precision)
 
 
-def _describe(ports: list[Any]) -> list[TensorSpec]:
-    """What OpenVINO says of each port; a tensor may have several names there, one of which is ours."""
-    return [
-        TensorSpec(name=name, shape=tuple(port.get_shape()), dtype=DTYPES[port.get_element_type().get_type_name()])
-        for port in ports
-        for name in sorted(port.get_names())
-    ]
+def _describe(spec: ComponentSpec, ports: list[Any]) -> list[TensorSpec]:
+    """What OpenVINO says of each port. A port has the names of every tensor that was folded into it: ours is kept."""
+    declared = {tensor.name for tensor in (*spec.inputs, *spec.outputs)}
+    found = []
+    for port in ports:
+        names = port.get_names()
+        kind = port.get_element_type().get_type_name()
+        shape = [side.get_length() if side.is_static else str(side) for side in port.get_partial_shape()]
+        for name in sorted(names & declared) or sorted(names)[:1]:
+            found.append(describe_port(spec.name, name, shape, DTYPES.get(kind)))
+    return found

@@ -1,0 +1,95 @@
+"""What every compiler takes and what it must be able to say of its artifact."""
+
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from porting.errors import CompileError
+from porting.program import ComponentSpec
+from porting.record import Attestation
+from porting.tensor_spec import UNIT_ROUNDOFF, Model, Precision
+
+INTEGER = "integer"
+"""Layers that hold no floating number: shapes, indices, masks. No precision is asked of them."""
+
+PACKAGES = {
+    "onnxruntime": ("onnxruntime", "worldport[onnxruntime]"),
+    "openvino": ("openvino", "worldport[openvino]"),
+    "inductor": ("torch", "worldport[torch]"),
+}
+"""Backend -> the package that compiles for it, and what to install."""
+
+
+class CompileRequest(Model):
+    """One component, one backend, one precision; as JSON it is what the child process reads."""
+
+    component: ComponentSpec
+    components_dir: Path
+    """Holds `<component>.onnx`, its `.onnx.data` where there is one, and `<component>.pt2`."""
+    backend: str
+    precision: Precision
+    opset: int
+    out_dir: Path
+    threads: Annotated[int, Field(gt=0)]
+    timeout_seconds: Annotated[float, Field(gt=0)] = 1800.0
+
+    @property
+    def where(self) -> str:
+        """How messages name this compile."""
+        return f"{self.component.name} for {self.backend} {self.precision}"
+
+    def source(self, suffix: str) -> Path:
+        """The component's exported file.
+
+        Raises:
+            CompileError: it is not there.
+        """
+        path = self.components_dir / f"{self.component.name}{suffix}"
+        if not path.is_file():
+            raise CompileError(f"{self.where}: {path} is not there; export the component first")
+        return path
+
+    def artifact(self, suffix: str) -> Path:
+        """Where the artifact is written: `<component>.<backend><suffix>`."""
+        return self.out_dir / f"{self.component.name}.{self.backend}{suffix}"
+
+
+def require_backend(request: CompileRequest) -> None:
+    """Know the backend and find its package.
+
+    Raises:
+        CompileError: no such backend, or its package is not installed.
+    """
+    if request.backend not in PACKAGES:
+        raise CompileError(f"{request.where}: no such backend; there are {', '.join(sorted(PACKAGES))}")
+    package, extra = PACKAGES[request.backend]
+    if importlib.util.find_spec(package) is None:
+        raise CompileError(f"{request.where}: {package} is not installed; pip install '{extra}'")
+
+
+def require_precision(request: CompileRequest, supported: Iterable[Precision]) -> None:
+    """Refuse, before anything is compiled, what the backend cannot do here.
+
+    Raises:
+        CompileError: the precision is not among those.
+    """
+    if request.precision not in supported:
+        raise CompileError(f"{request.where}: not supported; ask for one of {', '.join(supported)}")
+
+
+def check_attestation(request: CompileRequest, attestation: Attestation) -> None:
+    """Hold the artifact's own account against what was asked: the precision is there, and nothing is coarser.
+
+    Raises:
+        CompileError: no layer computes in the precision asked for, or one computes in a coarser one.
+    """
+    found = {name: count for name, count in attestation.layers_by_precision.items() if count}
+    if not found.get(request.precision):
+        raise CompileError(f"{request.where}: no layer computes in it, but {found or 'none at all'}; ask for another")
+    allowed = UNIT_ROUNDOFF[request.precision]
+    coarser = {n: c for n, c in found.items() if n != INTEGER and UNIT_ROUNDOFF.get(n, 1.0) > allowed}  # type: ignore[call-overload]
+    if coarser:
+        raise CompileError(f"{request.where}: silently computes layers in {coarser}; ask for that, or drop the backend")
