@@ -8,9 +8,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from porting.bundle import Bundle, add_stage, forget_stage, stage_key
 from porting.errors import PortingError
@@ -178,9 +180,15 @@ def _work(stage: Stage, folder: Path) -> _Done:
 
 @contextmanager
 def _pool(jobs: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that start nothing new once the block is left, by an error or Ctrl-C too."""
+    """Threads that start nothing new once the block is left; Ctrl-C ends the processes that they wait for."""
     pool = ThreadPoolExecutor(jobs)
     try:
         yield pool
+    except KeyboardInterrupt:
+        # Compilers run in sessions of their own, which the terminal's interrupt does not reach.
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
