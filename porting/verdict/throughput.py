@@ -132,9 +132,7 @@ def _check_drivers(evidence: ThroughputEvidence) -> Check:
         return not_measured(STEP, name, "drivers", "A driver has no name, no round or no frame.")
     if without:
         why = evidence.not_run.get(EAGER, "it is not installed there")
-        return passed(
-            STEP, name, "drivers", f"PyTorch eager did not run on this host ({why}): there is no ratio to it."
-        )
+        return passed(STEP, name, "drivers", f"PyTorch eager did not run there ({why}): there is no ratio to it.")
     others = ", ".join(f"{d.name} {d.ratio_to_eager:.3g}x" for d in evidence.drivers if d.name not in {PORT, EAGER})
     reason = (
         f"The port is {port.ratio_to_eager:.3g} times as fast as PyTorch eager ({port.ratio_low:.3g} to"
