@@ -8,8 +8,8 @@ import onnx_ir as ir
 import torch
 from torch.export import ExportedProgram
 
-from porting.errors import ExportError
-from porting.export.quiet import hush
+from porting.errors import ExportError, StateContractError
+from porting.export.quiet import first_words, hush
 from porting.program import ComponentSpec
 from porting.tensor_spec import TensorSpec
 
@@ -40,9 +40,9 @@ def convert_program(program: ExportedProgram, spec: ComponentSpec, opset: int) -
                 optimize=True,
             )
     except (RuntimeError, ValueError, TypeError) as cause:
-        words = [line for line in str(cause).splitlines() if line.strip()]
-        said = words[-1] if words else type(cause).__name__
-        raise ExportError(f"{spec.name}: cannot become ONNX at opset {opset} ({said}); use another operator") from cause
+        raise ExportError(
+            f"{spec.name}: cannot become ONNX at opset {opset} ({first_words(cause)}); use another operator or opset"
+        ) from cause
     if made is None or made.exported_program is None:
         raise ExportError(f"{spec.name}: torch.onnx.export made no graph at opset {opset}; choose another opset")
     _strip_metadata(made.model)
@@ -53,7 +53,8 @@ def check_graph(model: ir.Model, spec: ComponentSpec, opset: int) -> None:
     """Hold the graph's inputs, outputs and opset against what the program declares.
 
     Raises:
-        ExportError: a name, an order, a shape or a dtype differs, or an input is used by no node.
+        ExportError: a name, an order, a shape or a dtype differs.
+        StateContractError: an input reaches no output: what is ignored would vanish, or hide a mistake.
     """
     if model.opset_imports.get("") != opset:
         raise ExportError(
@@ -68,7 +69,9 @@ def check_graph(model: ir.Model, spec: ComponentSpec, opset: int) -> None:
             raise ExportError(f"{spec.name}: the graph's {kind} are {found}; the program declares {declared}")
     for value in model.graph.inputs:
         if not value.uses():
-            raise ExportError(f"{spec.name}: input `{value.name}` is used by no node of the graph; use it in forward")
+            raise StateContractError(
+                f"{spec.name}: input `{value.name}` does not reach any output; use it, or leave it out of the program"
+            )
 
 
 def count_operators(model: ir.Model) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Keeps torch's exporters to themselves: an export says what it has to say in its record or its error."""
+"""Keeps torch's exporters to themselves: what an export has to say stands in its record or its one-line error."""
 
 import logging
 import warnings
@@ -17,3 +17,11 @@ def hush() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+
+
+def first_words(error: BaseException) -> str:
+    """The first line of the error that all others were raised from; torch wraps it in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -111,7 +111,9 @@ def _function_parts(function: types.FunctionType) -> Iterator[tuple[str, object]
 def _mark_class(kind: type, owner: str) -> Iterator[tuple[str, Hashable]]:
     """Class attributes, and the closures and globals of the class's methods."""
     for base in kind.__mro__[: kind.__mro__.index(nn.Module)]:
-        for name, value in vars(base).items():
+        for name, member in vars(base).items():
+            value = member.__func__ if isinstance(member, (staticmethod, classmethod)) else member
+            value = value.fget if isinstance(value, property) else value
             if isinstance(value, types.FunctionType):
                 yield from _mark_function(value, owner)
             elif not name.startswith("__") and not callable(value):

@@ -1,7 +1,7 @@
 """A module as an exported program of torch, held against the half of the state contract that a graph shows.
 
-Random numbers and values read into Python show at once; written buffers, written inputs and inputs that reach no
-output show in functional form. Source lines are stripped, so that every checkout gives the same bytes.
+Random numbers and values read into Python show at once, written buffers and inputs in functional form. Source lines are
+stripped, so that every checkout gives the same bytes.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
 
 from porting.errors import ExportError, StateContractError
 from porting.export.probe import ADVICE
-from porting.export.quiet import hush
+from porting.export.quiet import first_words, hush
 from porting.export.snapshot import describe_module
 from porting.program import ComponentSpec
 
@@ -54,7 +53,7 @@ def check_functional(module: nn.Module, spec: ComponentSpec, program: ExportedPr
     """Hold a traced program in functional form, as the ONNX exporter makes it, against the contract.
 
     Raises:
-        StateContractError: it writes a buffer or an input, or an input reaches no output.
+        StateContractError: it writes a buffer or an input.
     """
     signature = program.graph_signature
     for buffer in (signature.buffers_to_mutate | getattr(signature, "parameters_to_mutate", {})).values():
@@ -66,7 +65,6 @@ def check_functional(module: nn.Module, spec: ComponentSpec, program: ExportedPr
         raise StateContractError(
             f"{spec.name}: input `{names[written]}` is written in place; clone it first, and return what is to be kept"
         )
-    _check_inputs_matter(spec, program)
 
 
 def _check_node(module: nn.Module, spec: ComponentSpec, node: fx.Node) -> None:
@@ -92,25 +90,6 @@ def _draws(node: fx.Node) -> bool:
     return not (named.get("dropout_p", None) == 0.0 or named.get("train", None) is False)
 
 
-def _check_inputs_matter(spec: ComponentSpec, program: ExportedProgram) -> None:
-    """Every declared input must reach an output: what is ignored would vanish from the graph, or hide a mistake."""
-    (output,) = (node for node in program.graph.nodes if node.op == "output")
-    reached: set[fx.Node] = set()
-    waiting = [output]
-    while waiting:
-        node = waiting.pop()
-        if node not in reached:
-            reached.add(node)
-            waiting += node.all_input_nodes
-    user = [s.arg.name for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
-    names = {node.name for node in reached}
-    for tensor, placeholder in zip(spec.inputs, user, strict=True):
-        if placeholder not in names:
-            raise StateContractError(
-                f"{spec.name}: input `{tensor.name}` does not reach any output; use it, or leave it out of the program"
-            )
-
-
 def _where(module: nn.Module, node: fx.Node) -> str:
     """The innermost module that made the node."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
@@ -129,7 +108,7 @@ def _explain(module: nn.Module, cause: Exception) -> str:
         if id(owner) in names and trace.tb_frame.f_code.co_name not in {"_call_impl", "_wrapped_call_impl"}:
             place = f"{describe_module(*names[id(owner)])}, `{trace.tb_frame.f_code.co_name}` line {trace.tb_lineno},"
         trace = trace.tb_next
-    words = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+    words = first_words(cause)
     if "data-dependent" in str(cause) or "DataDependent" in type(cause).__name__:
         return (
             f"{place} takes a decision on a tensor's value ({words}); shapes and branches must be static:"
