@@ -1,10 +1,10 @@
 """Families are recognised by config and tensor names; `inspect` answers from headers, however large the weights."""
 
 import json
+import resource
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -72,18 +72,16 @@ def test_twenty_gigabytes_answer_in_two_seconds_and_300_mb(tmp_path: Path, proje
     stored = write_sparse(folder, GwmConfig.model_validate(table))
     assert stored > 20e9
     assert (folder / "model.safetensors").stat().st_blocks * 512 < 10e6
-    seconds = []
-    # The best of three: other programs on a shared machine are not what is measured.
-    for _ in range(3):
-        began = time.perf_counter()
-        command = [sys.executable, "-c", INSPECT, str(folder)]
-        ran = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - began)
-        weight_bytes, peak_bytes, torch_imported = ran.stdout.split()
-        assert int(weight_bytes) == stored
-        assert int(peak_bytes) < 300e6
-        assert torch_imported == "False"
-    assert min(seconds) < 2.0
+    # The processor's seconds: nothing waits here, so an idle machine answers in as much, and a busy one fails no test.
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", INSPECT, str(folder)]
+    ran = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2.0
+    weight_bytes, peak_bytes, torch_imported = ran.stdout.split()
+    assert int(weight_bytes) == stored
+    assert int(peak_bytes) < 300e6
+    assert torch_imported == "False"
 
 
 def test_tensor_names_tell_the_family_where_the_config_does_not(

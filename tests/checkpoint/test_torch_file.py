@@ -4,9 +4,11 @@ import io
 import os
 import pickle
 import random
+import re
 import subprocess
 import sys
 import zipfile
+from argparse import Namespace
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -243,3 +245,12 @@ def test_nested_tuples_cost_nothing() -> None:
     data.write(b"K\x01s.")
     with pytest.raises(InvalidPickleError, match="a dict key of type tuple"):
         walk(data.getvalue())
+
+
+def test_the_documented_conversion_works(tmp_path: Path, project_root: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (project_root / "docs/checkpoints.md").read_text(), re.DOTALL)
+    module = torch.nn.Linear(2, 3)
+    torch.save({"state_dict": module.state_dict(), "arguments": Namespace(depth=3)}, tmp_path / "model.ckpt")
+    assert "asks for 'argparse.Namespace'" in refusal(tmp_path / "model.ckpt")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert torch.equal(open_checkpoint(tmp_path / "model.safetensors").load()["weight"], module.weight)
