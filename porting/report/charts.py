@@ -52,7 +52,7 @@ class Series:
 
 @contextmanager
 def _axes(x_label: str, y_label: str) -> Iterator[tuple[Figure, Axes]]:
-    with mpl.rc_context(dict(STYLE)):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES))
         figure.patch.set_visible(False)
         axes = figure.add_subplot()
@@ -67,7 +67,9 @@ def _draw(axes: Axes, values: Sequence[float], key: Key, width: float = 1.8) -> 
     """One line over frame numbers; a value that is no number leaves a gap, a lone value is a dot."""
     finite = np.array([v if math.isfinite(v) else np.nan for v in values], dtype=float)
     lone = len(finite) == 1
-    line = axes.plot(np.arange(len(finite)), finite, color=key.ink.value, linewidth=width, marker="o" if lone else "")[0]
+    line = axes.plot(np.arange(len(finite)), finite, color=key.ink.value, linewidth=width, marker="o" if lone else "")[
+        0
+    ]
     if key.dashes and not lone:
         line.set_dashes([float(part) for part in key.dashes.split()])
 
@@ -224,7 +226,13 @@ def draw_memory(resident_bytes: Sequence[int], key: str) -> Chart:
     keep = _kept_points(values)
     title = "Resident memory, closed loop"
     with _axes("frame", "MiB") as (figure, axes):
-        axes.plot(np.arange(len(values))[keep], values[keep], color=Ink.PORT.value, linewidth=1.4, marker="o" * (len(values) == 1))
+        axes.plot(
+            np.arange(len(values))[keep],
+            values[keep],
+            color=Ink.PORT.value,
+            linewidth=1.4,
+            marker="o" * (len(values) == 1),
+        )
         middle, half = (values.max() + values.min()) / 2, (values.max() - values.min()) / 2
         # At least 2 % of the whole: a page more or less is no slope.
         axes.set_ylim(middle - max(1.2 * half, 0.01 * middle), middle + max(1.2 * half, 0.01 * middle))

@@ -1,7 +1,8 @@
 """The frames themselves: sprite sheets of the bundle, cut into sessions and packed so that one page can carry them.
 
-A sheet holds one row a session and one column a frame. Frames are kept pixel for pixel; where not all sessions fit into
-the page, those that differ most are shown, and only where one does not fit either are frames scaled down. Both are said.
+A sheet holds one row a session and one column a frame. Frames are kept pixel for pixel; where not all sessions fit
+into the page, those that differ most are shown, and only where one does not fit either are frames scaled down. The
+page says so.
 """
 
 import base64
@@ -13,14 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from porting.record import FreeRunning, PortRecord
 from porting.report.files import Missing, read_named
 
+Pixels = npt.NDArray[np.uint8]
 KINDS = ("reference", "port", "difference")
 WIDEST_SHEET = 4096
 """Pixels; wider pictures are more than some browsers draw."""
+TALLEST_SHEET = 16_000
+"""Pixels; WebP ends at 16,383."""
 MOST_STRIP_FRAMES = 8
 STRIP_FRAME_PIXELS = 128
 
@@ -60,7 +65,20 @@ class Film:
 class _Sheets:
     """Decoded frames of each kind, (sessions, frames, height, width, 3) uint8."""
 
-    pixels: dict[str, np.ndarray]
+    pixels: dict[str, Pixels]
+
+    def shrink(self, kind: str, session: int, scale: int) -> Pixels:
+        """Frames (F, H, W, 3) of one session, at 1/scale of their size.
+
+        Differences keep the greatest of each square, as a mean would hide a lone wrong pixel.
+        """
+        frames = self.pixels[kind][session]
+        height, width = (max(1, side // scale) for side in frames.shape[1:3])
+        across, down = frames.shape[2] // width, frames.shape[1] // height
+        cropped = frames[:, : height * down, : width * across].reshape(len(frames), height, down, width, across, 3)
+        if kind == "difference":
+            return np.ascontiguousarray(cropped.max(axis=(2, 4)))
+        return np.rint(cropped.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
 
     @property
     def order(self) -> list[int]:
@@ -71,7 +89,7 @@ class _Sheets:
 
 def read_film(record: PortRecord, bundle: Path, free: FreeRunning, budget_bytes: int) -> Film | Missing:
     """The frames of a free rollout in at most `budget_bytes` of page; why not, where they cannot be shown."""
-    sheets: dict[str, np.ndarray] = {}
+    sheets: dict[str, Pixels] = {}
     for kind in KINDS:
         name = str(PurePosixPath(free.reference_frames) / f"rollout_{kind}.png")
         content = read_named(record, bundle, name)
@@ -87,7 +105,7 @@ def read_film(record: PortRecord, bundle: Path, free: FreeRunning, budget_bytes:
     return _pack(_Sheets(sheets), free.first_failing_frame, budget_bytes)
 
 
-def _cut(name: str, content: bytes, sessions: int, frames: int) -> np.ndarray | Missing:
+def _cut(name: str, content: bytes, sessions: int, frames: int) -> Pixels | Missing:
     try:
         with warnings.catch_warnings():
             # Pillow's guard against pictures that unpack to more than memory holds.
@@ -112,7 +130,8 @@ def _pack(sheets: _Sheets, failing: int | None, budget_bytes: int) -> Film | Mis
         scale *= 2
     while True:
         columns = max(1, min(frames, WIDEST_SHEET // max(1, width // scale)))
-        packed = list(_pack_sessions(sheets, scale, columns, budget_bytes))
+        tallest = math.ceil(frames / columns) * (height // scale)
+        packed = list(_pack_sessions(sheets, scale, columns, budget_bytes)) if tallest <= TALLEST_SHEET else []
         if packed:
             break
         scale *= 2
@@ -135,30 +154,20 @@ def _pack_sessions(sheets: _Sheets, scale: int, columns: int, budget_bytes: int)
     """Sessions, those that differ most first, while they fit."""
     left = budget_bytes
     for number in sheets.order:
-        uris = [_encode(_grid(sheets.pixels[kind][number], scale, columns)) for kind in KINDS]
+        uris = [_encode(_grid(sheets.shrink(kind, number, scale), columns)) for kind in KINDS]
         left -= sum(map(len, uris))
         if left < 0:
             return
         yield Session(number, *uris)
 
 
-def _grid(frames: np.ndarray, scale: int, columns: int) -> np.ndarray:
-    """Frames (F, H, W, 3) in rows of `columns`, scaled down by averaging."""
-    frames = _shrink(frames, scale)
+def _grid(frames: Pixels, columns: int) -> Pixels:
+    """Frames (F, H, W, 3) in rows of `columns`."""
     count, height, width = frames.shape[:3]
     rows = math.ceil(count / columns)
     padded = np.zeros((rows * columns, height, width, 3), np.uint8)
     padded[:count] = frames
     return padded.reshape(rows, columns, height, width, 3).transpose(0, 2, 1, 3, 4).reshape(rows * height, -1, 3)
-
-
-def _shrink(frames: np.ndarray, scale: int) -> np.ndarray:
-    if scale == 1:
-        return frames
-    height, width = (side // scale for side in frames.shape[1:3])
-    cropped = frames[:, : height * scale, : width * scale].astype(np.float32)
-    means = cropped.reshape(len(frames), height, scale, width, scale, 3).mean(axis=(2, 4))
-    return np.rint(means).astype(np.uint8)
 
 
 def _strip_frames(frames: int, failing: int | None) -> tuple[int, ...]:
@@ -170,20 +179,20 @@ def _strip_frames(frames: int, failing: int | None) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
-def _strip(sheets: _Sheets, session: int, kept: tuple[int, ...]) -> np.ndarray:
+def _strip(sheets: _Sheets, session: int, kept: tuple[int, ...]) -> Pixels:
     height, width = sheets.pixels["reference"].shape[2:4]
     scale = max(1, math.ceil(max(height, width) / STRIP_FRAME_PIXELS))
-    rows = np.stack([_shrink(sheets.pixels[kind][session][list(kept)], scale) for kind in KINDS])
+    rows = np.stack([sheets.shrink(kind, session, scale)[list(kept)] for kind in KINDS])
     # Opaque frames with a transparent gap to the right and below, so that the page shines through.
     gap = max(1, rows.shape[3] // 24)
     opaque = np.concatenate([rows, np.full((*rows.shape[:-1], 1), 255, np.uint8)], axis=-1)
     padded = np.pad(opaque, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)))
     joined = padded.transpose(0, 2, 1, 3, 4).reshape(len(KINDS) * padded.shape[2], -1, 4)
-    return joined[:-gap, :-gap]
+    return np.ascontiguousarray(joined[:-gap, :-gap])
 
 
-def _encode(pixels: np.ndarray) -> str:
-    """A picture, not a pixel changed, as a data URI; lossless WebP takes two thirds of PNG's bytes."""
+def _encode(pixels: Pixels) -> str:
+    """A picture, not a pixel changed, as a data URI; lossless WebP is smaller than PNG and made faster."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="WEBP", lossless=True, quality=60, method=4, exact=True)
+    Image.fromarray(pixels).save(buffer, format="WEBP", lossless=True, quality=20, method=1, exact=True)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -128,5 +128,3 @@ def _describe_film(page: TargetPage) -> dict[str, Any]:
             for session in film.sessions
         },
     }
-
-

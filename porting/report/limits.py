@@ -21,8 +21,9 @@ def _of_model(record: PortRecord) -> Iterator[str]:
         yield "Anything about outputs: no reference rollout was recorded."
         return
     yield (
-        f"Anything beyond {plural(trace.sessions, 'session')} of {plural(trace.frames, 'frame')} from seed {trace.seed} "
-        f"({trace.source or 'source not recorded'}), and the hard inputs listed. Other inputs were not compared."
+        f"Anything beyond {plural(trace.sessions, 'session')} of {plural(trace.frames, 'frame')} from seed "
+        f"{trace.seed} ({trace.source or 'source not recorded'}), and the hard inputs listed. Other inputs were not "
+        "compared."
     )
     if trace.gold != "fp64":
         yield f"Errors below the rounding of {trace.gold}, in which the gold outputs were computed."
@@ -46,7 +47,7 @@ def _of_target(name: str, target: TargetRecord) -> Iterator[str]:
     seconds = timed.paced.frames * timed.deadline_ms / 1000
     yield (
         f"{name}: the frame rate of another machine, of this one under other load, or after longer than it was "
-        f"measured: {plural(timed.closed_loop.frames, 'frame')} closed-loop, {plural(timed.paced.frames, 'frame')} paced "
-        f"({number(seconds, 's')}). Heat and leaks that take longer to show were not seen."
+        f"measured: {plural(timed.closed_loop.frames, 'frame')} closed-loop, {plural(timed.paced.frames, 'frame')} "
+        f"paced ({number(seconds, 's')}). Heat and leaks that take longer to show were not seen."
     )
     yield f"{name}: latency to a display. A frame is done when its pixels are in memory."

@@ -43,10 +43,10 @@ def escape_markdown(value: Any) -> Any:
     if isinstance(value, Markup):
         return value
     text = html.escape(" ".join(str(value).split()), quote=False).replace("://", "&#58;//")
-    return Markup(_SPECIAL.sub(r"\\\g<0>", text))  # noqa: S704
+    return Markup(_SPECIAL.sub(r"\\\g<0>", text))
 
 
 def indent_code(text: str) -> Markup:
     """A block of code; indented, as a fence could be ended by the text."""
     lines = [f"    {line}" for line in text.splitlines() if line.strip()]
-    return Markup("\n".join(lines))  # noqa: S704
+    return Markup("\n".join(lines))

@@ -17,7 +17,7 @@ def number(value: float | None, unit: str = "") -> str:
 
 
 def _infinite(value: float) -> str:
-    return "∞" if value > 0 else "−∞"
+    return "∞" if value > 0 else "\N{MINUS SIGN}∞"
 
 
 def _finite(value: float) -> str:
@@ -31,7 +31,7 @@ def _finite(value: float) -> str:
         text = f"{value:,.0f}" if size >= 1000 or value == int(value) else f"{value:.1f}".removesuffix(".0")
     else:
         text = f"{value:.3g}"
-    return text.replace("-", "−", 1) if value < 0 else text
+    return text.replace("-", "\N{MINUS SIGN}", 1) if value < 0 else text
 
 
 def count(value: int | None) -> str:
@@ -62,5 +62,5 @@ def percent(share: float | None) -> str:
 
 
 def plural(amount: int, noun: str) -> str:
-    """ "1 frame", "64 frames"."""
+    """The amount and its noun: "1 frame", "64 frames"."""
     return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"

@@ -29,7 +29,9 @@ class Row:
     """None where it was not read."""
 
 
-def draw_timing(record: PortRecord, bundle: Path, evidence: ThroughputEvidence, key: str) -> tuple[Chart | Missing, ...]:
+def draw_timing(
+    record: PortRecord, bundle: Path, evidence: ThroughputEvidence, key: str
+) -> tuple[Chart | Missing, ...]:
     """The distribution over the drivers, then the port's frames in order, once for each mode.
 
     Drivers are compared over interleaved rounds only; round 0 is the port alone, which is what the time series show.
@@ -81,7 +83,14 @@ def _parse(text: str) -> Iterator[Row]:
         if None in row.values():
             raise ValueError(f"line {reader.line_num} is cut short")
         mode = row["mode"].replace("_", " ").replace("-", " ")
-        yield Row(row["driver"], mode, int(row["round"]), float(row["ms"]), _FLAGS[row["warmup"].strip().lower()], _resident(row))
+        yield Row(
+            row["driver"],
+            mode,
+            int(row["round"]),
+            float(row["ms"]),
+            _FLAGS[row["warmup"].strip().lower()],
+            _resident(row),
+        )
 
 
 def _resident(row: dict[str, str]) -> int | None:

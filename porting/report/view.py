@@ -14,8 +14,8 @@ from porting.record import (
     Check,
     DriverTiming,
     FreeRunning,
-    OutputParity,
     Outcome,
+    OutputParity,
     ParityEvidence,
     PortRecord,
     Step,
@@ -55,7 +55,7 @@ class BackendRow:
     """The measured output that was furthest off; the first unmeasured one when there is one."""
     outputs: int
     speed: str
-    """Against the chosen backend: "1.84x its time"."""
+    """Its time over the chosen backend's: "1.84x"."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _make_cell(target: TargetRecord, step: Step) -> Cell:
     if deciding is None:
         if verdict and LADDER.index(step) > LADDER.index(verdict.highest_possible):
             reason = f"this host can reach {verdict.highest_possible} for this target"
-            return Cell(step, NOT_RUN_HERE, "–", reason, reason)
+            return Cell(step, NOT_RUN_HERE, "\N{EN DASH}", reason, reason)
         reason = "no check of this step was made" if verdict else "no verdict was recorded"
         return Cell(step, NOT_MEASURED, MARKS[Outcome.NOT_MEASURED], reason, reason)
     figure = describe_value(deciding)
@@ -159,7 +159,7 @@ def _compare(name: str, target: TargetRecord) -> ComponentChoice:
         own = [o for o in _outputs(target.parity) if (o.component, o.backend) == (name, artifact.backend)]
         speed = NOT_MEASURED
         if base and artifact.median_ms is not None:
-            speed = "chosen" if artifact is chosen else f"{times(artifact.median_ms / base)} the chosen one's time"
+            speed = "chosen" if artifact is chosen else times(artifact.median_ms / base)
         rows.append(BackendRow(artifact, find_worst(own), len(own), speed))
     return ComponentChoice(name, _say_choice(chosen, artifacts), tuple(rows))
 
@@ -177,7 +177,9 @@ def _say_choice(chosen: ArtifactRecord | None, artifacts: Sequence[ArtifactRecor
     # `artifacts` is ordered by time, so the first is the closest rival, which may be faster and not proved.
     rival = timed[0]
     ratio = (rival.median_ms or 0.0) / chosen.median_ms if chosen.median_ms else math.nan
-    beside = f"{times(ratio)} faster than {rival.backend}" if ratio >= 1 else f"{rival.backend} took {times(ratio)} of it"
+    beside = (
+        f"{times(ratio)} faster than {rival.backend}" if ratio >= 1 else f"{rival.backend} took {times(ratio)} of it"
+    )
     return f"{chosen.backend}, {number(chosen.median_ms, 'ms')} a call; {beside} ({number(rival.median_ms, 'ms')})."
 
 
@@ -233,9 +235,15 @@ def against_compile(driver: DriverTiming, drivers: Sequence[DriverTiming]) -> st
     return times(driver.ratio_to_eager / base.ratio_to_eager)
 
 
+def find_lowest(values: Sequence[float]) -> float | None:
+    """The least value; NaN is worse than any."""
+    return math.nan if any(map(math.isnan, values)) else min(values, default=None)
+
+
 def envelope_at_worst(free: FreeRunning) -> float | None:
     """The envelope's PSNR at the frame where the port's is lowest."""
-    at = free.psnr_db.index(min(free.psnr_db))
+    ranks = [-math.inf if math.isnan(value) else value for value in free.psnr_db]
+    at = ranks.index(min(ranks))
     return free.envelope_psnr_db[at] if at < len(free.envelope_psnr_db) else None
 
 

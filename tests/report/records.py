@@ -20,8 +20,8 @@ from porting.record import (
     DriverTiming,
     FreeRunning,
     Host,
-    OutputParity,
     Outcome,
+    OutputParity,
     Pacing,
     ParityEvidence,
     PortRecord,
@@ -153,7 +153,8 @@ def make_throughput(valid: bool = True) -> ThroughputEvidence:
         load_ms=240.0, warmup_frames=8, closed_loop=Pacing(frames=240, missed=0, longest_stall_ms=0.0, jitter_ms=0.7),
         paced=Pacing(frames=72, missed=1, longest_stall_ms=3.2, jitter_ms=0.9), drivers=drivers,
         memory_high_water_bytes=412 * 2**20, memory_slope_bytes_per_frame=12.0, host_overhead_share=0.021,
-        frames_file="targets/cpu/frames.csv", valid=valid, disturbances=() if valid else ("load of other processes: 3.2",),
+        frames_file="targets/cpu/frames.csv", valid=valid,
+        disturbances=() if valid else ("load of other processes: 3.2",),
         unchanged_frames=0, not_run={"tensorrt": "no device here"},
     )  # fmt: skip
 
@@ -250,6 +251,8 @@ def write_bundle(folder: Path, record: PortRecord, side: int = 8) -> Path:
 
 def write_sheets(folder: Path, free: FreeRunning, side: int) -> None:
     frames, sessions = len(free.psnr_db), free.sessions
+    if not frames:
+        return
     rows, columns = np.mgrid[:side, :side] / side
     reference = np.zeros((sessions, side, frames, side, 3), np.uint8)
     port = reference.copy()
@@ -288,3 +291,13 @@ def write_frame_times(path: Path, frames: int = 60) -> None:
                 phase = "warm-up" if warm else "timed"
                 memory = 400 * 2**20 + 4096 * frame if round_ == 0 else ""
                 writer.writerow([driver, mode, round_, frame, phase, int(warm), f"{time:.4f}", memory])
+
+
+def write_noise_sheets(folder: Path, free: FreeRunning, side: int) -> None:
+    """Sheets that no coder makes small."""
+    generator = np.random.default_rng(2)
+    for kind in ("reference", "port", "difference"):
+        shape = (free.sessions * side, len(free.psnr_db) * side, 3)
+        Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(
+            folder / free.reference_frames / f"rollout_{kind}.png", compress_level=0
+        )
