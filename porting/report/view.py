@@ -139,7 +139,8 @@ def say_verdict(target: TargetRecord) -> str:
     reached = f"It reached {verdict.reached}." if verdict.reached else "It reached no step."
     more = f" {plural(alike - 1, 'more check')} {deciding.outcome.value}." if alike > 1 else ""
     reason = deciding.reason.rstrip(".")
-    return f"{deciding.step.value.capitalize()}, {deciding.name} of {deciding.subject}: {reason}.{more} {reached}"
+    came_to = "failed" if deciding.outcome is Outcome.FAILED else "was not measured"
+    return f"At {deciding.step}, {deciding.name} of {deciding.subject} {came_to}: {reason}.{more} {reached}"
 
 
 def compare_backends(record: PortRecord, target: TargetRecord) -> tuple[ComponentChoice, ...]:

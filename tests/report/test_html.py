@@ -75,7 +75,7 @@ def test_a_passing_port_says_so_first_and_with_figures(passing_page: str) -> Non
 
 def test_a_failing_port_shows_what_failed_before_what_passed(failing_page: str) -> None:
     words = Page(failing_page).words
-    assert "Parity, error budget ratio of decoder: error budget ratio is 41.0, the limit is 2.0." in words
+    assert "At parity, error budget ratio of decoder failed: error budget ratio is 41.0, the limit is 2.0." in words
     assert "It reached attested." in words
     assert words.index("✕ failed parity error budget ratio") < words.index("3 checks passed")
     assert "✕ first failing frame: 9" in words
