@@ -51,6 +51,8 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
     torch.set_num_threads(request.threads)
     configs = {
         "cpp.threads": request.threads,
+        # torch hashes what it precompiles with the openssl command, and stops where there is none.
+        "aot_inductor.precompile_headers": shutil.which("openssl") is not None,
         "aot_inductor.metadata": {SIGNATURE: request.component.model_dump_json()},
     }
     try:

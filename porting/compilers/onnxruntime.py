@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from porting.compilers.base import INTEGER, CompileRequest, require_precision
 from porting.errors import CompileError
@@ -19,7 +20,18 @@ from porting.tensor_spec import UNIT_ROUNDOFF, Precision
 PRECISIONS: dict[str, Precision] = {"double": "fp64", "float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 """What the profile calls an element type."""
 PROVIDERS = ["CPUExecutionProvider"]
-ERRORS = (RuntimeError, ValueError)
+ERRORS = (
+    RuntimeError,
+    ValueError,
+    state.Fail,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.InvalidProtobuf,
+    state.NoSuchFile,
+    state.NotImplemented,
+    state.RuntimeException,
+)
+"""What a session raises; onnxruntime gives its own no common class."""
 NUMPY_TYPES = {
     "tensor(double)": np.float64,
     "tensor(float)": np.float32,
@@ -63,8 +75,12 @@ def attest(request: CompileRequest, artifact: Path) -> Attestation:
     options.profile_file_prefix = str(artifact.with_suffix(".profile"))
     session = _open_session(request, artifact, options)
     ones = {a.name: np.ones(a.shape, NUMPY_TYPES[a.type]) for a in session.get_inputs()}
-    session.run(None, ones)
-    profile = Path(session.end_profiling())
+    try:
+        session.run(None, ones)
+    except ERRORS as cause:
+        raise CompileError(f"{request.where}: the artifact does not run ({cause}); try another opset") from cause
+    finally:
+        profile = Path(session.end_profiling())
     events = json.loads(profile.read_text(encoding="utf-8"))
     profile.unlink()
     nodes = [e["args"] for e in events if e["cat"] == "Node" and "provider" in e["args"]]
