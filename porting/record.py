@@ -167,7 +167,7 @@ class OutputParity(Model):
     """|port - gold| / |gold|, Frobenius norms."""
     error_eager: float
     ratio: float
-    """error_port over error_eager; eager's error is taken as at least the precision's unit roundoff."""
+    """error_port over error_eager; eager's error is taken as at least one unit in the last place."""
     max_abs: float
     unit: str
     sqnr_db: float

@@ -21,7 +21,7 @@ def measure_teacher_forced(
     """One entry an output and written state, over the first frames of every session; none where there are no frames.
 
     The states' gold is rounded to the port's precision, as every port's own are: that is at most one unit roundoff,
-    which the ratio's floor stands for.
+    half of the ratio's floor.
 
     Args:
         program: what the rollout runs.
