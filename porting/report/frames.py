@@ -78,7 +78,8 @@ class _Sheets:
         cropped = frames[:, : height * down, : width * across].reshape(len(frames), height, down, width, across, 3)
         if kind == "difference":
             return np.ascontiguousarray(cropped.max(axis=(2, 4)))
-        return np.rint(cropped.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
+        means: Pixels = np.rint(cropped.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
+        return means
 
     @property
     def order(self) -> list[int]:

@@ -88,10 +88,15 @@ def find_deciding(checks: Sequence[Check]) -> Check | None:
 
 
 def _room(check: Check) -> float:
-    """How far the value is from its limit, as a share of the limit; infinite without both."""
-    if check.value is None or check.limit is None or not math.isfinite(check.value):
+    """How far the value is from its limit, as a share of the limit; infinite where there is no such share."""
+    if check.value is None or not check.limit or not math.isfinite(check.value):
         return math.inf
-    return abs(check.value - check.limit) / max(abs(check.limit), 1e-300)
+    return abs(check.value - check.limit) / abs(check.limit)
+
+
+def list_closest(checks: Iterable[Check], most: int) -> list[Check]:
+    """The checks with the least room before their limits; those without such a figure are left out."""
+    return sorted((check for check in checks if math.isfinite(_room(check))), key=_room)[:most]
 
 
 def describe_value(check: Check) -> str:
@@ -134,7 +139,9 @@ def say_verdict(target: TargetRecord) -> str:
     if verdict.outcome is Outcome.PASSED:
         where = "the last step" if verdict.highest_possible is LADDER[-1] else "the highest that this host can reach"
         room = describe_value(deciding)
-        closest = f" Closest to its limit: {deciding.name} of {deciding.subject}, {room}." if deciding.limit else ""
+        closest = ""
+        if math.isfinite(_room(deciding)):
+            closest = f" Closest to its limit: {deciding.name} of {deciding.subject}, {room}."
         return f"All {plural(alike, 'check')} held, up to {verdict.reached}, {where}.{closest}"
     reached = f"It reached {verdict.reached}." if verdict.reached else "It reached no step."
     more = f" {plural(alike - 1, 'more check')} {deciding.outcome.value}." if alike > 1 else ""

@@ -186,9 +186,7 @@ def passing(frames: int = 24) -> PortRecord:
         make_check(Step.PARITY, "error budget ratio", value=1.14, limit=2.0),
         make_check(Step.THROUGHPUT, "missed deadlines", value=0.0, limit=0.01),
     )
-    verdict = Verdict(
-        outcome=Outcome.PASSED, reached=Step.THROUGHPUT, highest_possible=Step.THROUGHPUT, checks=checks
-    )  # fmt: skip
+    verdict = Verdict(outcome=Outcome.PASSED, reached=Step.THROUGHPUT, highest_possible=Step.THROUGHPUT, checks=checks)
     names = ("denoiser", "decoder")
     target = TargetRecord(
         profile=cpu_profile(), precision="fp32", artifacts=make_artifacts(names), parity=make_parity(frames, names),
@@ -200,8 +198,7 @@ def passing(frames: int = 24) -> PortRecord:
 def failing(frames: int = 24, frame: int = 9) -> PortRecord:
     """Fails at parity: drift from `frame` on, one output over its budget, one that is NaN, one artifact missing."""
     names = ("denoiser", "decoder")
-    parity = make_parity(frames, names, frame)
-    first, second, *others = parity.outputs
+    first, second, *others = (parity := make_parity(frames, names, frame)).outputs
     outputs = (
         first.model_copy(update={"ratio": 41.0}),
         second.model_copy(update={"ratio": math.nan, "finite": False}),
@@ -219,9 +216,7 @@ def failing(frames: int = 24, frame: int = 9) -> PortRecord:
         make_check(Step.PARITY, "first failing frame", Outcome.FAILED, value=frame),
         make_check(Step.THROUGHPUT, "frames per second", Outcome.NOT_MEASURED),
     )
-    verdict = Verdict(
-        outcome=Outcome.FAILED, reached=Step.ATTESTED, highest_possible=Step.THROUGHPUT, checks=checks
-    )  # fmt: skip
+    verdict = Verdict(outcome=Outcome.FAILED, reached=Step.ATTESTED, highest_possible=Step.THROUGHPUT, checks=checks)
     target = TargetRecord(
         profile=cpu_profile(), precision="fp32", artifacts=tuple(artifacts),
         parity=parity.model_copy(update={"outputs": outputs}), throughput=make_throughput(valid=False), verdict=verdict,
@@ -234,7 +229,7 @@ def not_measured() -> PortRecord:
     check = make_check(Step.COMPILED, "artifacts", Outcome.NOT_MEASURED)
     verdict = Verdict(
         outcome=Outcome.NOT_MEASURED, reached=Step.EXPORTED, highest_possible=Step.ATTESTED, checks=(check,)
-    )  # fmt: skip
+    )
     target = TargetRecord(profile=cpu_profile(), precision="fp32", verdict=verdict)
     return make_record({"cpu": target}).model_copy(update={"trace": None})
 

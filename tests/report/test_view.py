@@ -38,6 +38,8 @@ def test_of_passed_checks_the_one_closest_to_its_limit_is_named() -> None:
     bare = make_check(Step.PARITY, "c")
     assert view.find_deciding([far, bare, near]) is near
     assert view.find_deciding([]) is None
+    zero = make_check(Step.PARITY, "e", value=0.0, limit=0.0)
+    assert view.list_closest([far, zero, bare, near], 5) == [near, far]
     nan = make_check(Step.PARITY, "d", value=math.nan, limit=2.0)
     assert view.find_deciding([nan, far]) is far
 
