@@ -99,8 +99,8 @@ class Stack(nn.Module):
     def __init__(self, layers: int, width: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(width, width, bias=False, device="meta") for _ in range(layers))
-        for layer in self.layers:
-            layer.weight = nn.Parameter(torch.empty(width, width).fill_(1 / width), requires_grad=False)
+        for index, layer in enumerate(self.layers, start=1):  # equal weights would be stored once
+            layer.weight = nn.Parameter(torch.empty(width, width).fill_(1 / (index * width)), requires_grad=False)
 
     def forward(self, action: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         x = action + memory
@@ -111,7 +111,9 @@ class Stack(nn.Module):
 
 def big_model(layers: int, width: int) -> WorldModel:
     """A model of layers * width**2 float32 weights, cheap to make and to run."""
-    action, memory, frame, next_memory = (tensor(name, 1, width) for name in ("action", "memory", "frame", "next_memory"))
+    action, memory, frame, next_memory = (
+        tensor(name, 1, width) for name in ("action", "memory", "frame", "next_memory")
+    )
     program = Program(
         components=(ComponentSpec(name="step", inputs=(action, memory), outputs=(frame, next_memory)),),
         inputs=(InputSpec(tensor=action, scope="frame", kind="action"),),

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from tests.export.small import WINDOW, Step, small_program
 
 PROGRAM = small_program()
 SPEC = PROGRAM.component("step")
-Outputs = dict[str, Array]
+Outputs = dict[str, npt.NDArray[np.float32]]
 
 
 def graph_of(module: Step, change: Callable[[Outputs, int], Outputs] = lambda outputs, step: outputs) -> RunGraph:
@@ -116,4 +117,4 @@ def test_what_is_not_a_number_is_no_small_error() -> None:
     bad = np.array([np.nan, 1], np.float32)
     assert not relative_error(bad, bad) <= 1.0
     assert relative_error(np.array([1]), np.array([2])) == float("inf")
-    assert relative_error(np.float32([1e-9]), np.float32([0])) == pytest.approx(1e-3)
+    assert relative_error(np.full(1, 1e-9, np.float32), np.zeros(1, np.float32)) == pytest.approx(1e-3)
