@@ -1,6 +1,7 @@
 """Measures a bundle anew on this host, from the bundle alone: no checkpoint, no adapter, no torch unless it is used."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from porting.bundle import Bundle, forget_stage
@@ -10,7 +11,7 @@ from porting.pipeline.abilities import describe_ability
 from porting.pipeline.compiling import plan_compiles
 from porting.pipeline.drivers import bundled_drivers
 from porting.pipeline.judging import REPORT_FILES, judge_all, write_reports
-from porting.pipeline.measuring import Session, chosen_backends, plan_parity, plan_throughput
+from porting.pipeline.measuring import Session, change_target, chosen_backends, plan_parity, plan_throughput
 from porting.pipeline.progress import Observer, Silent
 from porting.pipeline.workshop import Workshop
 from porting.record import PortRecord, Step
@@ -85,14 +86,21 @@ def compile_again(path: Path, targets: tuple[str, ...], threads: int, jobs: int,
     with bundle.locked():
         workshop = Workshop(bundle, open_intact(bundle), observer)
         names = choose_targets(workshop.record, targets)
+        stages = [
+            stage
+            for name in names
+            for component in workshop.record.components
+            for stage in plan_compiles(workshop, name, component.name, describe_host(threads))
+        ]
+        observer.planned(tuple(stage.name for stage in stages))
+        for stage in stages:
+            # What was built on the old artifact goes with it: its evidence is of another file.
+            workshop.change(partial(forget_stage, name=stage.name))
         for name in names:
-            target = workshop.record.targets[name]
-            stages = plan_compiles(workshop, target.profile, target.precision, threads)
-            observer.planned(tuple(stage.name for stage in stages))
+            workshop.change(change_target(name, {"artifacts": (), "parity": None, "throughput": None, "verdict": None}))
+        with workshop.background(jobs) as submit:
             for stage in stages:
-                # What was built on the old artifact goes with it: its evidence is of another file.
-                workshop.record = stage.clear(forget_stage(workshop.record, stage.name))
-            workshop.run_all(stages, jobs)
+                submit(stage)
         judge_all(workshop, names)
         write_reports(workshop)
         return workshop.record

@@ -6,9 +6,7 @@ from porting import __version__, compilers
 from porting.errors import CompileError
 from porting.pipeline.abilities import DISTRIBUTIONS, find_versions
 from porting.pipeline.workshop import Stage, Update, Workshop
-from porting.profile import Profile
-from porting.record import ArtifactRecord, PortRecord
-from porting.tensor_spec import Precision
+from porting.record import ArtifactRecord, Host, PortRecord
 
 
 def compile_name(target: str, component: str, backend: str) -> str:
@@ -21,33 +19,30 @@ def target_folder(target: str) -> str:
     return f"targets/{target}"
 
 
-def plan_compiles(workshop: Workshop, profile: Profile, precision: Precision, threads: int) -> list[Stage]:
-    """One stage for each component and backend."""
-    components = [component.name for component in workshop.record.components]
+def plan_compiles(workshop: Workshop, target: str, component: str, host: Host) -> list[Stage]:
+    """One stage for each backend of the target's profile; the component has been exported."""
     return [
-        _plan_compile(workshop, profile, precision, threads, component, backend)
-        for component in components
-        for backend in profile.compile.backends
+        _plan_compile(workshop, target, component, backend, host)
+        for backend in workshop.record.targets[target].profile.compile.backends
     ]
 
 
-def _plan_compile(
-    workshop: Workshop, profile: Profile, precision: Precision, threads: int, component: str, backend: str
-) -> Stage:
-    target = profile.name
-    opset = {c.name: c.opset for c in workshop.record.components}[component]
+def _plan_compile(workshop: Workshop, target: str, component: str, backend: str, host: Host) -> Stage:
+    record, components_dir = workshop.record, workshop.bundle.path / "components"
+    device, precision = record.targets[target].profile.device, record.targets[target].precision
+    opset = {c.name: c.opset for c in record.components}[component]
 
     def work(folder: Path) -> Update:
         out = folder / target_folder(target)
         out.mkdir(parents=True)
         request = compilers.CompileRequest(
-            component=workshop.record.program.component(component),
-            components_dir=workshop.bundle.path / "components",
+            component=record.program.component(component),
+            components_dir=components_dir,
             backend=backend,
             precision=precision,
             opset=opset,
             out_dir=out,
-            threads=threads,
+            threads=host.threads,
         )
         artifact = compilers.compile_component(request)
         if artifact.error is not None or artifact.path is None:
@@ -60,15 +55,14 @@ def _plan_compile(
         )
         return _put(target, failed)
 
-    host = workshop.record.host
     return Stage(
         name=compile_name(target, component, backend),
         inputs={
-            "device": profile.device.model_dump(),
-            "host": [host.cpu, host.machine] if profile.device.kind == "cpu" else [],
+            "device": device.model_dump(),
+            "host": [host.cpu, host.machine] if device.kind == "cpu" else [],
             "opset": opset,
             "precision": precision,
-            "threads": threads,
+            "threads": host.threads,
             "versions": find_versions(DISTRIBUTIONS.get(backend, ())),
             "worldport": __version__,
         },

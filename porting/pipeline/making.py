@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from porting import __version__
 from porting.errors import UsageError
 from porting.pipeline.abilities import find_versions
-from porting.pipeline.workshop import Stage, Update, Workshop
+from porting.pipeline.workshop import Stage, Update
 from porting.profile import Profile
 from porting.record import ComponentRecord, PortRecord, TraceRecord
 from porting.tensor_spec import Precision
@@ -30,12 +30,9 @@ def export_name(component: str) -> str:
     return f"export {component}"
 
 
-def plan_exports(workshop: Workshop, model: "WorldModel", opset: int) -> list[Stage]:
-    """One stage for each component; the state contract is proved before a file is written."""
-    return [_plan_export(model, component.name, opset) for component in model.program.components]
+def plan_export(model: "WorldModel", component: str, opset: int) -> Stage:
+    """The stage that exports one component; its state contract is proved before a file is written."""
 
-
-def _plan_export(model: "WorldModel", component: str, opset: int) -> Stage:
     def work(folder: Path) -> Update:
         from porting.export import export_component
 

@@ -1,6 +1,7 @@
 """The whole way from a checkpoint to a verdict, in order, resumable at every stage. Needs torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from porting.pipeline.abilities import describe_ability
 from porting.pipeline.compiling import compile_name, plan_compiles
 from porting.pipeline.drivers import eager_drivers
 from porting.pipeline.judging import judge_all, prune_artifacts, write_reports
-from porting.pipeline.making import plan_exports, plan_trace
+from porting.pipeline.making import plan_export, plan_trace
 from porting.pipeline.measuring import Driver, Session, chosen_backends, plan_parity, plan_throughput
 from porting.pipeline.progress import Observer
 from porting.pipeline.request import PortRequest
@@ -29,12 +30,9 @@ def export(request: PortRequest, observer: Observer) -> PortRecord:
     Raises:
         PortingError: the checkpoint, a profile or the bundle is of no use.
     """
-    model = load_world_model(request.checkpoint)
-    bundle = Bundle(request.out)
-    with bundle.locked():
-        workshop = Workshop(bundle, _open_record(bundle, request, model, describe_host(request.threads)), observer)
+    with _opened(request, observer) as (workshop, model, host):
         observer.planned(_plan_exports(model))
-        _export(workshop, model, request)
+        _make(workshop, model, host, ())
         return _finish(workshop, request)
 
 
@@ -47,18 +45,24 @@ def port(request: PortRequest, observer: Observer) -> PortRecord:
     Raises:
         PortingError: the checkpoint, a profile or the bundle is of no use.
     """
+    with _opened(request, observer) as (workshop, model, host):
+        targets = tuple(profile.name for profile in request.profiles)
+        observer.planned(_plan_exports(model) + _plan_targets(model, request))
+        if _make(workshop, model, host, targets, request.jobs):
+            drivers = eager_drivers(model.program, lambda: model.modules, request.precision)
+            for target in targets:
+                measure(Session(workshop, target, host), drivers)
+        return _finish(workshop, request)
+
+
+@contextmanager
+def _opened(request: PortRequest, observer: Observer) -> Iterator[tuple[Workshop, "WorldModel", Host]]:
+    """The bundle, locked, with a record of this checkpoint and these targets."""
     model = load_world_model(request.checkpoint)
     host = describe_host(request.threads)
     bundle = Bundle(request.out)
     with bundle.locked():
-        workshop = Workshop(bundle, _open_record(bundle, request, model, host), observer)
-        observer.planned(_plan_exports(model) + _plan_targets(model, request))
-        if _export(workshop, model, request):
-            _compile(workshop, request)
-            drivers = eager_drivers(model.program, lambda: model.modules, request.precision)
-            for profile in request.profiles:
-                measure(Session(workshop, profile.name, host), drivers)
-        return _finish(workshop, request)
+        yield Workshop(bundle, _open_record(bundle, request, model, host), observer), model, host
 
 
 def _finish(workshop: Workshop, request: PortRequest) -> PortRecord:
@@ -93,24 +97,25 @@ def measure(session: Session, references: Mapping[str, Driver]) -> None:
         session.workshop.observer.note(f"{session.target}: a component has no artifact that runs here; not timed")
 
 
-def _export(workshop: Workshop, model: "WorldModel", request: PortRequest) -> bool:
-    """Components and trace; False when one of them broke, so that nothing can be built on it."""
+def _make(workshop: Workshop, model: "WorldModel", host: Host, targets: tuple[str, ...], jobs: int = 1) -> bool:
+    """Components, trace, and beside them the artifacts; False when something broke, so that nothing can be measured.
+
+    Compilers are processes of their own: they run while this one exports the next component and records the trace.
+    """
+    asked = workshop.record.targets.values()
     # One set of components serves every target, so the oldest operator set that one of them asks for.
-    opset = min(target.profile.compile.opset for target in workshop.record.targets.values())
-    exports = plan_exports(workshop, model, opset)
-    for stage in exports:
-        workshop.run(stage)
-    workshop.run(plan_trace(model, tuple(t.profile for t in workshop.record.targets.values()), request.precision))
-    return not any(workshop.broken(name) for name in ("trace", *(stage.name for stage in exports)))
-
-
-def _compile(workshop: Workshop, request: PortRequest) -> None:
-    stages = [
-        stage
-        for profile in request.profiles
-        for stage in plan_compiles(workshop, profile, request.precision, request.threads)
-    ]
-    workshop.run_all(stages, request.jobs)
+    opset = min(target.profile.compile.opset for target in asked)
+    (precision,) = {target.precision for target in asked}
+    with workshop.background(jobs) as submit:
+        for component in model.program.components:
+            stage = plan_export(model, component.name, opset)
+            workshop.run(stage)
+            if not workshop.broken(stage.name):
+                for target in targets:
+                    for compiling in plan_compiles(workshop, target, component.name, host):
+                        submit(compiling)
+        workshop.run(plan_trace(model, tuple(target.profile for target in asked), precision))
+    return not any(workshop.broken(name) for name in _plan_exports(model))
 
 
 def _plan_exports(model: "WorldModel") -> tuple[str, ...]:
@@ -151,8 +156,10 @@ def _open_record(bundle: Bundle, request: PortRequest, model: "WorldModel", host
         program=model.program,
     )
     if old is not None:
-        kept = {name: getattr(old, name) for name in ("components", "trace", "targets", "stages", "files")}
-        record = record.model_copy(update=kept)
+        kept = {name: getattr(old, name) for name in ("components", "trace", "stages", "files")}
+        # One trace serves every target, so targets of another precision cannot stay.
+        targets = {name: target for name, target in old.targets.items() if target.precision == request.precision}
+        record = record.model_copy(update={**kept, "targets": targets})
     record = forget_stage(record, "report")
     for profile in request.profiles:
         record = _add_target(record, profile.name, TargetRecord(profile=profile, precision=request.precision))

@@ -6,11 +6,12 @@ recorded with its traceback, and the port goes on with what is left.
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 
 import psutil
 
@@ -61,6 +62,8 @@ class Workshop:
         self.record = record
         self.observer = observer
         self._executed: set[str] = set()
+        # Stages in the background put their results into the record as they end.
+        self._changing = RLock()
 
     def broken(self, name: str) -> bool:
         """True when that stage did not end, or broke."""
@@ -68,8 +71,9 @@ class Workshop:
 
     def change(self, update: Update) -> None:
         """Change the record outside any stage."""
-        self.record = update(self.record)
-        self.bundle.write_record(self.record)
+        with self._changing:
+            self.record = update(self.record)
+            self.bundle.write_record(self.record)
 
     def run(self, stage: Stage, again: bool = False) -> None:
         """Run one stage, or reuse it.
@@ -81,35 +85,40 @@ class Workshop:
         Raises:
             PortingError: the stage's inputs are of no use.
         """
-        self.run_all((stage,), jobs=1, again=again)
+        if self._begin(stage, again):
+            with self.bundle.staging() as folder:
+                self._settle(stage, folder, _work(stage, folder))
 
-    def run_all(self, stages: Sequence[Stage], jobs: int, again: bool = False) -> None:
-        """Run stages that do not depend on one another, at most `jobs` at once; each is recorded as it ends."""
-        waiting = [stage for stage in stages if again or not self._reuse(stage)]
-        if not waiting:
-            return
-        if not again:
-            for stage in waiting:
-                self.record = stage.clear(forget_stage(self.record, stage.name))
-            self.bundle.write_record(self.record)
-        if jobs == 1:
-            for stage in waiting:
-                with self.bundle.staging() as folder:
-                    self.observer.started(stage.name)
-                    self._settle(stage, folder, _work(stage, folder))
-            return
-        self._run_at_once(waiting, jobs)
+    @contextmanager
+    def background(self, jobs: int) -> Iterator[Callable[[Stage], None]]:
+        """Run stages beside those of this thread, at most `jobs` at once; all have ended when the block has.
 
-    def _run_at_once(self, stages: Sequence[Stage], jobs: int) -> None:
-        with ExitStack() as folders, _pool(jobs) as pool:
-            running: dict[Future[_Done], tuple[Stage, Path]] = {}
-            for stage in stages:
-                folder = folders.enter_context(self.bundle.staging())
-                running[pool.submit(_work, stage, folder)] = (stage, folder)
-                self.observer.started(stage.name)
+        The stages given must not depend on one another, nor on one of this thread that has not ended.
+
+        Raises:
+            PortingError: the first that a stage in the background raised.
+        """
+        with _pool(jobs) as pool:
+            running: list[Future[None]] = []
+
+            def submit(stage: Stage) -> None:
+                running.append(pool.submit(self.run, stage))
+
+            yield submit
             for future in as_completed(running):
-                stage, folder = running[future]
-                self._settle(stage, folder, future.result())
+                future.result()
+
+    def _begin(self, stage: Stage, again: bool) -> bool:
+        """True when the stage has to run; what an earlier run of it found out is then no longer in the record."""
+        with self._changing:
+            if again:
+                pass
+            elif self._reuse(stage):
+                return False
+            else:
+                self.change(lambda record: stage.clear(forget_stage(record, stage.name)))
+            self.observer.started(stage.name)
+            return True
 
     def _key(self, stage: Stage) -> str:
         """What the result depends on: its own inputs, and what the stages before it were made from and wrote."""
@@ -133,18 +142,18 @@ class Workshop:
 
     def _settle(self, stage: Stage, folder: Path, done: _Done) -> None:
         """Move a stage's files into the bundle and its result into the record."""
-        self._executed.add(stage.name)
-        files: tuple[FileRecord, ...] = ()
-        if done.update is not None:
-            files = self.bundle.adopt(folder)
-            record = done.update(self.record)
-        else:
-            self.observer.failed(stage.name, f"{type(done.error).__name__}: {done.error}")
-            record = self._note_failure(stage, done)
-        self.record = add_stage(record, self._stage_record(stage, done, files), files)
-        self.bundle.write_record(self.record)
-        if done.error is None:
-            self.observer.finished(stage.name, done.seconds)
+        with self._changing:
+            self._executed.add(stage.name)
+            files: tuple[FileRecord, ...] = ()
+            if done.update is not None:
+                files = self.bundle.adopt(folder)
+                record = done.update(self.record)
+            else:
+                self.observer.failed(stage.name, f"{type(done.error).__name__}: {done.error}")
+                record = self._note_failure(stage, done)
+            self.change(lambda _: add_stage(record, self._stage_record(stage, done, files), files))
+            if done.error is None:
+                self.observer.finished(stage.name, done.seconds)
 
     def _note_failure(self, stage: Stage, done: _Done) -> PortRecord:
         """The record without anything that an earlier run of the stage had found out.

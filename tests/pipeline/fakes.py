@@ -1,8 +1,7 @@
 """Stages that take no time, for the pipeline's own tests: they write a line into a log each time that they really run.
 
-As a program (`python -m tests.pipeline.fakes BUNDLE LOG`) it runs one port in a process of its own for each line that it
-reads, and stops for ever in the middle of the stage that the line names, its files half written, so that a test can
-kill it there.
+As a program it reads lines of a bundle, a log and a stage, apart by tabs. For each it runs one port in a process of its
+own, which stops for ever in the middle of the stage, its files half written, so that a test can kill it there.
 """
 
 import os
@@ -331,11 +330,11 @@ def run(bundle: Path, fakes: Fakes) -> None:
 
 def main() -> None:
     """One process a line, without the seconds that the imports take."""
-    bundle, log = map(Path, sys.argv[1:])
     for line in sys.stdin:
+        bundle, log, stop_at = line.rstrip("\n").split("\t")
         child = os.fork()
         if child == 0:
-            run(bundle, Fakes(log, line.strip()))
+            run(Path(bundle), Fakes(Path(log), stop_at))
             os._exit(0)
         os.waitpid(child, 0)
 
