@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch._inductor
@@ -30,9 +31,8 @@ class InductorRunner:
         except RuntimeError as cause:
             raise RunnerError(f"{spec.name}: {path} cannot be loaded ({cause}); compile the component again") from cause
         # The package's own call flattens and checks trees in Python at every call; its loader takes the tensors.
-        self._loader = package.loader
+        self._loader: Any = package.loader
         self._spec = spec
-        self._open = True
         self._check(path)
 
     def _check(self, path: Path) -> None:
@@ -51,14 +51,13 @@ class InductorRunner:
         check_buffers(self._spec, inputs, outputs)
         taken = [as_tensor(inputs[t.name]) for t in self._spec.inputs]
         filled = [as_tensor(outputs[t.name]) for t in self._spec.outputs]
-        run = self._loader.run
 
         def call() -> None:
-            if not self._open:
+            if self._loader is None:
                 raise RunnerError(f"{self._spec.name}: the runner was closed; open it again")
             with torch.inference_mode():
                 try:
-                    made = run(taken)
+                    made = self._loader.run(taken)
                 except RuntimeError as cause:
                     raise RunnerError(f"{self._spec.name}: inductor stopped ({cause}); try another backend") from cause
                 copy_outputs(self._spec, made, filled)
@@ -67,8 +66,7 @@ class InductorRunner:
 
     def close(self) -> None:
         """Release the package."""
-        self._open = False
-        del self._loader
+        self._loader = None
 
 
 def open_artifact(path: Path, spec: ComponentSpec, threads: int, precision: Precision) -> InductorRunner:
