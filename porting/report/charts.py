@@ -16,7 +16,7 @@ from porting.record import FreeRunning, TeacherForced
 from porting.report.numbers import number
 from porting.report.svg import STYLE, Ink, inline_svg
 
-WIDTH_INCHES, HEIGHT_INCHES = 6.4, 3.3
+WIDTH_INCHES, HEIGHT_INCHES = 5.8, 3.1
 MOST_POINTS = 1500
 SERIES = (Ink.PORT, Ink.SECOND, Ink.THIRD, Ink.FOURTH, Ink.FIFTH)
 DASHES = ("", "7 3", "2 2", "8 2 2 2", "4 1 1 1 1 1")
@@ -79,11 +79,13 @@ def _frame_axis(axes: Axes, frames: int) -> None:
     axes.set_xlim(-0.5 if frames == 1 else 0, max(frames - 1, 0.5))
 
 
-def _mark_frame(axes: Axes, frame: int) -> None:
+def _mark_frame(axes: Axes, frame: int, frames: int) -> None:
     axes.axvline(frame, color=Ink.FAILED.value, linewidth=1.4)
+    late = frame > 0.75 * frames
     axes.annotate(
-        f"frame {frame}", (frame, 1), (3, -3), xycoords=("data", "axes fraction"), textcoords="offset points",
-        color=Ink.FAILED.value, va="top", annotation_clip=False,
+        f"frame {frame}", (frame, 1), (-3 if late else 3, -3), xycoords=("data", "axes fraction"),
+        textcoords="offset points", color=Ink.FAILED.value, va="top", ha="right" if late else "left",
+        annotation_clip=False,
     )  # fmt: skip
 
 
@@ -108,7 +110,7 @@ def draw_drift(free: FreeRunning, measure: str, limits: Sequence[float], key: st
             _draw(axes, line, entry)
         _frame_axis(axes, len(port))
         if free.first_failing_frame is not None:
-            _mark_frame(axes, free.first_failing_frame)
+            _mark_frame(axes, free.first_failing_frame, len(port))
             keys.append(Key(Ink.FAILED, "", f"first failing frame: {free.first_failing_frame}"))
         svg = inline_svg(figure, f"{name} per frame of the free-running rollout", key)
     gaps = sum(not math.isfinite(v) for v in lines[0])
