@@ -10,9 +10,7 @@ import time
 from pathlib import Path
 
 import onnx_ir as ir
-import torch
 from torch import nn
-from torch.export import ExportedProgram
 
 from porting.adapters.world_model import WorldModel
 from porting.errors import BackendMissingError, ExportError
@@ -20,8 +18,7 @@ from porting.export.closed_loop import prove_contract
 from porting.export.feeds import draw_example
 from porting.export.graph import check_graph, convert_program, count_operators, external_tensors, write_graph
 from porting.export.probe import probe_module
-from porting.export.quiet import hush
-from porting.export.traced import check_functional, trace_module
+from porting.export.traced import check_functional, trace_module, write_program
 from porting.program import ComponentSpec, Program
 from porting.record import ComponentRecord, StateContract
 
@@ -33,7 +30,8 @@ PROBED = ("eval mode", "written state", "written inputs", "random numbers", "rep
 def export_component(world_model: WorldModel, component_name: str, out_dir: Path, opset: int) -> ComponentRecord:
     """Write `<component>.onnx` (weights above 64 MiB in `.onnx.data`) and `<component>.pt2`, contract proved.
 
-    The same model and versions give the same bytes, from any folder. Peak memory is 1.2 times the weights or less.
+    The same model and versions give the same bytes, from any folder. Peak memory is the weights, twice the largest of
+    them, and half a gigabyte.
 
     Args:
         world_model: its module is called, and left as it was.
@@ -59,7 +57,7 @@ def export_component(world_model: WorldModel, component_name: str, out_dir: Path
         path = Path(folder) / f"{component_name}.onnx"
         files = write_graph(model, path)
         contract = _prove(world_model.program, spec, module, path, model)
-        files.append(_write_program(program, path.with_suffix(".pt2")))
+        files.append(write_program(program, path.with_suffix(".pt2")))
         _move(files, out_dir)
     if len(files) == 2:  # an earlier export may have been larger
         (out_dir / f"{component_name}.onnx.data").unlink(missing_ok=True)
@@ -96,13 +94,6 @@ def _prove(program: Program, spec: ComponentSpec, module: nn.Module, path: Path,
         ) from cause
     session = GraphSession(path, spec, external_tensors(model))
     return prove_contract(program, spec.name, module, session.run, PROBED)
-
-
-def _write_program(program: ExportedProgram, path: Path) -> Path:
-    """What the inductor compiler reads; written tensor by tensor."""
-    with hush(), torch.no_grad():
-        torch.export.save(program, path)
-    return path
 
 
 def _move(files: list[Path], out_dir: Path) -> None:

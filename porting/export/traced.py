@@ -4,12 +4,13 @@ Random numbers and values read into Python show at once, written buffers and inp
 stripped, so that every checkout gives the same bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from porting.errors import ExportError, StateContractError
@@ -65,6 +66,32 @@ def check_functional(module: nn.Module, spec: ComponentSpec, program: ExportedPr
         raise StateContractError(
             f"{spec.name}: input `{names[written]}` is written in place; clone it first, and return what is to be kept"
         )
+
+
+def write_program(program: ExportedProgram, path: Path) -> Path:
+    """Write a `.pt2`, weight by weight: what the inductor compiler and PyTorch's own runs read; returns the path."""
+    # torch saves whole storages: a weight that is a slice of a larger one, or of a mapped file, would drag it along.
+    made: dict[Hashable, Tensor] = {}
+    for tensors in (program.state_dict, program.constants):
+        tensors.update(
+            {name: _own_storage(value, made) for name, value in tensors.items() if isinstance(value, Tensor)}
+        )
+    with hush(), torch.no_grad():
+        torch.export.save(program, path)
+    return path
+
+
+def _own_storage(tensor: Tensor, made: dict[Hashable, Tensor]) -> Tensor:
+    """The same memory as a storage of its own, when it is part of a larger one; tied weights stay tied."""
+    plain = tensor.detach()
+    if plain.untyped_storage().nbytes() == plain.nbytes:
+        return tensor
+    key = (plain.data_ptr(), tuple(plain.shape), plain.stride(), plain.dtype)
+    if key not in made:
+        content = torch.from_numpy(plain.contiguous().flatten().view(torch.uint8).numpy())
+        alone = content.view(plain.dtype).view(plain.shape)
+        made[key] = nn.Parameter(alone, requires_grad=False) if isinstance(tensor, nn.Parameter) else alone
+    return made[key]
 
 
 def _check_node(module: nn.Module, spec: ComponentSpec, node: fx.Node) -> None:

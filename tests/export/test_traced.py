@@ -1,6 +1,7 @@
 """The graph's half of the contract, for writes that a real call happened not to make."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from porting.errors import StateContractError
-from porting.export.traced import check_functional, trace_module
+from porting.export.traced import check_functional, trace_module, write_program
 from porting.program import ComponentSpec
 from tests.export.small import tensor
 
@@ -81,3 +82,26 @@ def test_a_graph_that_hides_state_is_refused(module: nn.Module, words: str) -> N
 
 def test_dropout_that_is_off_draws_nothing() -> None:
     check(Attends().eval())
+
+
+class Sliced(nn.Module):
+    """Two weights and a table that are slices of one storage, one weight tied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        whole = torch.linspace(-1, 1, 100_000)
+        self.first = nn.Parameter(whole[256:512].view(16, 16))
+        self.second = nn.Parameter(whole[512:768].view(16, 16).t())
+        self.tied = self.first
+        self.table = nn.Buffer(whole[16:32], persistent=False)
+
+    def forward(self, x: Tensor, position: Tensor) -> Tensor:
+        return x @ self.first @ self.second @ self.tied + self.table + position[:, None]
+
+
+def test_a_weight_that_is_a_slice_is_written_alone(tmp_path: Path) -> None:
+    module = Sliced().eval()
+    path = write_program(trace_module(module, SPEC, INPUTS), tmp_path / "step.pt2")
+    assert path.stat().st_size < 100_000
+    arguments = tuple(map(torch.from_numpy, INPUTS.values()))
+    torch.testing.assert_close(torch.export.load(path).module()(*arguments), module(*arguments))
