@@ -28,7 +28,7 @@ BFLOAT16_MARK = "@bfloat16"
 
 
 class _SessionIndex(Model):
-    file: str
+    file: Annotated[str, Field(pattern=r"^session_[0-9]+\.safetensors$")]
     frames: Annotated[int, Field(gt=0)]
     primed_frames: Annotated[int, Field(ge=0)]
 
