@@ -7,6 +7,7 @@ only come in as further drivers to compare with.
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from porting import __version__, parity, runners, throughput
@@ -109,7 +110,7 @@ def plan_parity(session: Session, keep_choice: bool) -> Stage:
         inputs=session.inputs(),
         work=work,
         after=("trace", *session.compile_stages()),
-        clear=change_target(session.target, {"parity": None, "throughput": None, "verdict": None}),
+        clear=partial(_clear_measured, target=session.target),
     )
 
 
@@ -218,6 +219,14 @@ def change_target(target: str, fields: Mapping[str, object]) -> Update:
         return record.model_copy(update={"targets": {**record.targets, target: changed}})
 
     return update
+
+
+def _clear_measured(record: PortRecord, target: str) -> PortRecord:
+    """Without what was found out about the target's artifacts, the choice among them included."""
+    nothing = {"chosen": False, "median_ms": None, "call_ms": ()}
+    artifacts = tuple(artifact.model_copy(update=nothing) for artifact in record.targets[target].artifacts)
+    gone = {"artifacts": artifacts, "parity": None, "throughput": None, "verdict": None}
+    return change_target(target, gone)(record)
 
 
 def _clear_throughput(target: str) -> Update:

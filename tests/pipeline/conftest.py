@@ -1,5 +1,4 @@
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -7,9 +6,9 @@ from tests.pipeline.fakes import Fakes, replacements
 
 
 @pytest.fixture
-def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
+def fakes(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Fakes:
     """Every stage replaced; `fakes.log` names those that ran."""
-    made = Fakes(tmp_path / "log")
+    made = Fakes(tmp_path_factory.mktemp("log") / "log")
     made.log.touch()
     for place, name, fake in replacements(made):
         if place is sys.modules:
