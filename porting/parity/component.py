@@ -49,11 +49,7 @@ def measure_component(
         for index, output in enumerate(spec.outputs):
             entries = [sample[index] for sample in samples]
             worst = max(entries, key=lambda entry: entry.ratio, default=_absent(spec, backend, kind, output))
-            measured.append(
-                worst.model_copy(update={"samples": len(entries), "finite": all(entry.finite for entry in entries)})
-                if entries
-                else worst
-            )
+            measured.append(worst.model_copy(update={"samples": len(entries)}))
     return tuple(measured)
 
 

@@ -1,5 +1,6 @@
 """All three levels of parity of one port, as one record. Whether that is enough is the verdict's business."""
 
+import itertools
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ def measure_parity(
         runners: one a component: the port.
         trace: the reference.
         budget: how many frames; a shorter trace makes shorter evidence.
-        precision: what the port computes in.
+        precision: that of the port.
         out_dir: gets `rollout_reference.png`, `rollout_port.png`, `rollout_difference.png`.
         backends: the backend of every component's runner.
         bundle_folder: `out_dir` as the record names it, relative to the bundle; else `targets/<its name>`.
@@ -48,19 +49,13 @@ def measure_parity(
     _check_components("runners", runners, names)
     _check_components("backends", backends, names)
     check_precision(trace, precision)
-    outputs = [
-        entry
-        for name in names
-        for entry in measure_component(program, name, runners[name], backends[name], trace, precision)
-    ]
+    measured = [measure_component(program, name, runners[name], backends[name], trace, precision) for name in names]
     rollout = Rollout(program, runners)
     folder = f"targets/{out_dir.name}" if bundle_folder is None else bundle_folder
-    teacher_forced = measure_teacher_forced(program, rollout, trace, budget.teacher_forced_frames, precision)
-    free_running = measure_free_running(program, rollout, trace, budget, out_dir, folder)
     return ParityEvidence(
-        outputs=tuple(outputs),
-        teacher_forced=teacher_forced,
-        free_running=free_running,
+        outputs=tuple(itertools.chain.from_iterable(measured)),
+        teacher_forced=measure_teacher_forced(program, rollout, trace, budget.teacher_forced_frames, precision),
+        free_running=measure_free_running(program, rollout, trace, budget, out_dir, folder),
         gold="fp64",
         seconds=time.perf_counter() - started,
         dropped=trace.dropped,

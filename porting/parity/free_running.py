@@ -32,9 +32,6 @@ def measure_free_running(
 
     Returns:
         None where there is nothing to run.
-
-    Raises:
-        RunnerError: a call failed.
     """
     frames = min((min(budget.free_running_frames, len(s.frames)) for s in trace.sessions), default=0)
     if frames == 0 or any(0 in s.envelope_psnr_db.shape for s in trace.sessions):
@@ -46,13 +43,13 @@ def measure_free_running(
     envelope_psnr = make_envelope([s.envelope_psnr_db[:, :frames] for s in trace.sessions])
     envelope_ssim = make_envelope([s.envelope_ssim[:, :frames] for s in trace.sessions])
     gain = sheet.write(out_dir)
-    columns = zip(psnr, similarity, envelope_psnr, envelope_ssim, strict=True)
-    failing = (index for index, column in enumerate(columns) if not budget.holds_frame(*map(float, column)))
+    columns = [tuple(map(float, curve)) for curve in (psnr, similarity, envelope_psnr, envelope_ssim)]
+    failing = (i for i, frame in enumerate(zip(*columns, strict=True)) if not budget.holds_frame(*frame))
     return FreeRunning(
-        psnr_db=tuple(map(float, psnr)),
-        ssim=tuple(map(float, similarity)),
-        envelope_psnr_db=tuple(map(float, envelope_psnr)),
-        envelope_ssim=tuple(map(float, envelope_ssim)),
+        psnr_db=columns[0],
+        ssim=columns[1],
+        envelope_psnr_db=columns[2],
+        envelope_ssim=columns[3],
         envelope_members=min(len(s.envelope_psnr_db) for s in trace.sessions),
         sessions=len(trace.sessions),
         first_failing_frame=next(failing, None),
