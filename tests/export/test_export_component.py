@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from porting.adapters.gwm.config import MINI
 from porting.adapters.gwm.world_model import random_world_model
-from porting.errors import ExportError, StateContractError
+from porting.errors import BackendMissingError, ExportError, StateContractError
 from porting.export import component, export_component, graph
 from porting.export.feeds import draw_example
 from porting.export.probe import call_module
@@ -236,3 +236,13 @@ def test_outputs_that_the_exporter_swapped_are_noticed(tmp_path: Path, monkeypat
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_without_onnxruntime_the_contract_is_not_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "porting.export.session", raising=False)
+    model = small_model(Step())
+    empty = ir.Model(ir.Graph([], [], nodes=[], opset_imports={"": 20}), ir_version=10)
+    spec = model.program.component("step")
+    with pytest.raises(BackendMissingError, match="onnxruntime is not installed; pip install"):
+        component._prove(model.program, spec, model.modules["step"], tmp_path / "step.onnx", empty)
