@@ -1,8 +1,8 @@
 """What the rollout engine itself costs per frame, as a share of frame time: python benchmarks/rollout_overhead.py.
 
 A GWM world model of the bundled size (random weights: the host's cost does not depend on them) is exported, compiled
-for one backend and rolled out. Overhead is frame time less the components' own calls, frame by frame; the same program over
-runners that do nothing gives the engine's cost alone, without clocks around the calls. Prints one JSON object.
+for one backend and rolled out. Overhead is frame time less the components' own calls, frame by frame; the same program
+over runners that do nothing gives the engine's cost alone, without clocks around the calls. Prints one JSON object.
 """
 
 import argparse
