@@ -99,11 +99,11 @@ class Fakes:
         self.digest = "a" * 64
         self.ratios: dict[tuple[str, str], float] = {}
         """(component, backend) -> error budget ratio; 1.0 where none is given."""
-        self.call_ms: dict[str, float] = {"openvino": 2.0, "onnxruntime": 1.0}
+        self.call_ms: dict[str, float] = {"openvino": 2.0, "onnxruntime": 1.0, "inductor": 3.0}
         self.compile_errors: dict[str, str] = {}
         self.open_errors: dict[str, RunnerError] = {}
         self.broken: dict[str, Exception] = {}
-        self.installed = set(BACKENDS)
+        self.installed = {*BACKENDS, "inductor"}
         self.timed: list[dict[str, str]] = []
 
     def ran(self, name: str, folder: Path | None = None) -> None:
