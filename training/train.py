@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from porting.adapters.gwm.autoencoder import Decoder, Encoder
 from porting.adapters.gwm.config import MINI, GwmConfig
@@ -29,19 +29,16 @@ def main() -> None:
     """Train, judge and write the checkpoint folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--autoencoder", type=Path, help="reuse the autoencoder of this folder")
+    parser.add_argument("--autoencoder", type=Path, help="a checkpoint folder whose autoencoder is kept")
     out, reused = vars(parser.parse_args()).values()
     torch.set_num_threads(1)  # at these sizes a second thread costs more than it brings
     out.mkdir(parents=True, exist_ok=True)
     autoencoder_recipe, denoiser_recipe = AutoencoderRecipe(), DenoiserRecipe()
     if reused is None:
         encoder, decoder = train_autoencoder(MINI.autoencoder, autoencoder_recipe, log)
-        torch.save([encoder.state_dict(), decoder.state_dict()], out / "autoencoder.pt")
+        save_checkpoint(out, MINI, encoder, Denoiser(MINI), decoder)
     else:
-        encoder, decoder = Encoder(MINI.autoencoder), Decoder(MINI.autoencoder)
-        states = torch.load(reused / "autoencoder.pt", weights_only=True)
-        for half, state in zip((encoder, decoder), states, strict=True):
-            half.load_state_dict(state)
+        encoder, decoder = load_autoencoder(reused, MINI)
     clips = encode_clips(encoder, denoiser_recipe, log)
 
     def judge(denoiser: Denoiser) -> str:
@@ -60,6 +57,16 @@ def main() -> None:
     }
     (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     log(json.dumps(record["held_out"], indent=2))
+
+
+def load_autoencoder(folder: Path, config: GwmConfig) -> tuple[Encoder, Decoder]:
+    """The encoder and decoder of an earlier checkpoint."""
+    weights = load_file(folder / "model.safetensors")
+    encoder, decoder = Encoder(config.autoencoder), Decoder(config.autoencoder)
+    for name, half in (("encoder", encoder), ("decoder", decoder)):
+        prefix = f"{name}."
+        half.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+    return encoder.eval(), decoder.eval()
 
 
 def save_checkpoint(out: Path, config: GwmConfig, encoder: Encoder, denoiser: Denoiser, decoder: Decoder) -> None:
