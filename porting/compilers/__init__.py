@@ -44,7 +44,8 @@ def compile_component(request: CompileRequest) -> ArtifactRecord:
         component=request.component.name, backend=request.backend, precision=request.precision, path=None
     )
     # Beside the target, so that files are moved and never half there.
-    with tempfile.TemporaryDirectory(dir=request.out_dir, prefix=".compile-") as folder:
+    # Absolute, since the child runs in it.
+    with tempfile.TemporaryDirectory(dir=request.out_dir.absolute(), prefix=".compile-") as folder:
         try:
             answer = _run_worker(request, Path(folder))
         except CompileError as failure:

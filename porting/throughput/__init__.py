@@ -3,5 +3,6 @@
 from porting.throughput.calls import measure_calls, rank_backends
 from porting.throughput.clock import Instruments
 from porting.throughput.measure import measure_throughput
+from porting.throughput.soak import Soak, measure_soak
 
-__all__ = ["Instruments", "measure_calls", "measure_throughput", "rank_backends"]
+__all__ = ["Instruments", "Soak", "measure_calls", "measure_soak", "measure_throughput", "rank_backends"]

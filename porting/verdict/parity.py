@@ -116,7 +116,7 @@ def _check_teacher_forced(program: Program, budget: ParityBudget, levels: Sequen
     """Every value and state that a frame writes, each frame started from the reference's state."""
     if not levels:
         return [not_measured(STEP, TEACHER_FORCED, "frames", "No frame was started from the reference's state.")]
-    wanted = {sink.name for call in program.frame for sink in call.outputs.values()}
+    wanted = _name_written(program)
     found = [level.output for level in levels]
     missing, extra = sorted(wanted - set(found)), sorted({n for n in found if n not in wanted or found.count(n) > 1})
     checks = []
@@ -125,6 +125,14 @@ def _check_teacher_forced(program: Program, budget: ParityBudget, levels: Sequen
         said += [f"have {say_names(extra)} too often or unasked"] if extra else []
         checks.append(failed(STEP, TEACHER_FORCED, "frames", f"The compared frames {' and '.join(said)}."))
     return checks + [_check_level(level, budget) for level in levels]
+
+
+def _name_written(program: Program) -> set[str]:
+    """Values and states that a frame writes; a state that is named like a value has "state " before its name."""
+    sinks = [sink for call in program.frame for sink in call.outputs.values()]
+    values = {sink.name for sink in sinks if sink.kind == "value"}
+    states = {sink.name for sink in sinks if sink.kind == "state"}
+    return values | {f"state {name}" if name in values else name for name in states}
 
 
 def _check_level(level: TeacherForced, budget: ParityBudget) -> Check:

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from porting.adapters.registry import load_world_model
 
 from porting import content
 from porting.adapters.gwm.autoencoder import DecoderSteady, Encoder
 from porting.adapters.gwm.denoiser import Denoiser
+from porting.adapters.registry import load_world_model
 from training.quality import ModelQuality, ModelUnderTest
 
 

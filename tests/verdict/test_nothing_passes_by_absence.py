@@ -96,4 +96,4 @@ def test_what_is_no_number_fails() -> None:
 
 def test_most_of_the_walk_is_judged_and_not_refused_by_the_reader() -> None:
     judged = [path for path in SPOILT if not path.endswith("=none") and outcome_of(path) is not None]
-    assert len(judged) > 400
+    assert len(judged) > 300

@@ -1,0 +1,94 @@
+"""A long rollout: whether a frame costs as much after many thousands as after a hundred, in time and in memory."""
+
+from dataclasses import dataclass
+
+from porting.errors import UsageError
+from porting.program import Program
+from porting.throughput.clock import Instruments
+from porting.throughput.drive import Drive, LoadRunners
+from porting.throughput.frame_log import FrameLog
+from porting.throughput.statistics import memory_slope, overhead_share, ratios_by_round
+from porting.trace.data import Trace
+
+SETTLED_FRAMES = 100
+"""Frames after which windows are full and allocators have what they need."""
+ROUNDS = 20
+ROUND_FRAMES = 24
+LEAST_FRAMES = 1000
+OLD, YOUNG = "old", "young"
+
+
+@dataclass(frozen=True)
+class Soak:
+    """What a long rollout came to."""
+
+    frames: int
+    slowdown: float
+    """Time per frame of the rollout that is so many frames old over that of one `SETTLED_FRAMES` old: the median over
+    rounds in which the two took turns, so that a machine that changes its pace over hours changes nothing here."""
+    slowdown_low: float
+    slowdown_high: float
+    memory_slope_bytes_per_frame: float
+    memory_growth_bytes: int
+    """Memory in use after `frames`, less that after `SETTLED_FRAMES`."""
+    host_overhead_share: float
+
+
+def measure_soak(
+    program: Program, load: LoadRunners, trace: Trace, frames: int, instruments: Instruments | None = None
+) -> Soak:
+    """Drive the first session's inputs, repeated, closed-loop for that many frames; then race a young rollout.
+
+    A frame that is not written, or is the one before, makes the slowdown NaN.
+
+    Raises:
+        UsageError: fewer than `LEAST_FRAMES` frames, or a trace without a session.
+        TraceError: the trace has no frames for the program.
+        RunnerError: a runner cannot be loaded or run.
+    """
+    if frames < LEAST_FRAMES or not trace.sessions:
+        raise UsageError(f"soak: {frames} frames of {len(trace.sessions)} sessions; ask for {LEAST_FRAMES} of one")
+    instruments = instruments or Instruments()
+    capacity = frames + SETTLED_FRAMES + 2 * ROUNDS * ROUND_FRAMES
+    log = FrameLog(capacity, [OLD, YOUNG], [component.name for component in program.components])
+    drives: list[Drive] = []
+    try:
+        drives.append(Drive(OLD, program, load, trace.sessions[0], log, instruments))
+        _run(drives[0], frames, 0, memory=True)
+        drives.append(Drive(YOUNG, program, load, trace.sessions[0], log, instruments))
+        _run(drives[1], SETTLED_FRAMES, 0, memory=False)
+        for round_ in range(1, 1 + ROUNDS):
+            for drive in drives if round_ % 2 else drives[::-1]:
+                for _ in range(ROUND_FRAMES):
+                    drive.step("closed-loop", round_, "timed")
+    finally:
+        for drive in drives:
+            drive.close()
+    return _summarise(log, frames)
+
+
+def _run(drive: Drive, frames: int, round_: int, memory: bool) -> None:
+    drive.open()
+    for _ in range(frames):
+        drive.step("closed-loop", round_, "timed", memory=memory)
+
+
+def _summarise(log: FrameLog, frames: int) -> Soak:
+    settled = log.find(OLD, "closed-loop", rounds=range(1))[SETTLED_FRAMES:]
+    turns = {
+        name: [log.find(name, "closed-loop", rounds=range(r, r + 1)) for r in range(1, 1 + ROUNDS)]
+        for name in (OLD, YOUNG)
+    }
+    made = all(log.emitted(rows).all() for rows in (settled, *turns[OLD], *turns[YOUNG]))
+    old, young = ([log.frame_ms(rows) for rows in turns[name]] for name in (OLD, YOUNG))
+    median, low, high = ratios_by_round(old if made else [], young if made else [])
+    resident = log.resident_bytes(settled)
+    return Soak(
+        frames=frames,
+        slowdown=median,
+        slowdown_low=low,
+        slowdown_high=high,
+        memory_slope_bytes_per_frame=memory_slope(resident),
+        memory_growth_bytes=int(resident[-1] - resident[0]),
+        host_overhead_share=overhead_share(log.frame_ms(settled), log.call_ms(settled)),
+    )
