@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from porting.bundle import Bundle
-from porting.cli.app import app, main
+from porting.cli.app import app
+from porting.pipeline.drivers import eager_drivers
 from porting.record import Outcome, PortRecord, Step
 from tests.pipeline.checkpoints import write_tiny_checkpoint
 
-assert main
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = """
 schema = 1
@@ -69,10 +69,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, profiles: Path) -> Path:
     checkpoint = write_tiny_checkpoint(folder / "tiny")
     command = ["port", str(checkpoint), "--target", "two-backends", "--profiles", str(profiles)]
     with pytest.MonkeyPatch.context() as patch:
-        from porting.pipeline import port
-
-        made = port.eager_drivers
-        patch.setattr(port, "eager_drivers", lambda *given: {"eager": made(*given)["eager"]})
+        patch.setattr("porting.pipeline.port.eager_drivers", lambda *given: {"eager": eager_drivers(*given)["eager"]})
         result = CliRunner().invoke(app, [*command, "--out", str(folder / "bundle")])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.output
     (folder / "output").write_text(result.output)

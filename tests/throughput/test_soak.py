@@ -112,8 +112,8 @@ def test_frame_twenty_thousand_costs_what_frame_a_hundred_did(
     tiny_model: WorldModel, session: TracedSession, tmp_path: Path
 ) -> None:
     # Random weights add a little to the latent every frame, for ever; this little keeps 20,000 frames in range.
-    tiny_model.modules["denoiser"].get_submodule("head_out").weight.data.mul_(1e-3)
-    tiny_model.modules["denoiser"].get_submodule("head_out").bias.data.mul_(1e-3)
+    for parameter in tiny_model.modules["denoiser"].get_submodule("head_out").parameters():
+        parameter.data.mul_(1e-3)
     components, artifacts = tmp_path / "components", tmp_path / "artifacts"
     made = {}
     for spec in tiny_model.program.components:
