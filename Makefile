@@ -50,9 +50,9 @@ train: install
 # what a CUDA build of torch brings along is that build's own business.
 lock:
 	@rm -rf build/lock && mkdir -p build && $(PYTHON) -m venv build/lock
-	@build/lock/bin/python -m pip install -qq --disable-pip-version-check ".[cpu,dev]" torch==$(LOCKED_TORCH) hatchling editables
+	@build/lock/bin/python -m pip install -qq --disable-pip-version-check ".[cpu,cross,nvidia,dev]" torch==$(LOCKED_TORCH) hatchling editables
 	@grep '^#' requirements.lock > build/requirements.lock
-	@build/lock/bin/python -m pip freeze --exclude worldport | grep -vE '^(cuda-|nvidia-|triton==)' | sed -E 's/\+[a-z0-9.]+$$//' >> build/requirements.lock
+	@build/lock/bin/python -m pip freeze --exclude worldport | grep -vE '^(cuda-|nvidia-(cu[a-z]+-cu|cublas|cufile|nccl|nvjitlink|nvshmem|nvtx|cudnn|cusparselt))' | sed -E 's/\+[a-z0-9.]+$$//' >> build/requirements.lock
 	@mv build/requirements.lock requirements.lock
 	@rm -rf build/lock
 
