@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from porting.errors import ComparisonError
 from porting.program import Program
 from porting.record import TeacherForced
@@ -12,7 +10,7 @@ from porting.runners.base import Buffer
 from porting.tensor_spec import Precision
 from porting.trace.data import Trace, TracedFrame, TracedSession
 from porting.trace.metrics import Array, error_budget_ratio, relative_error
-from porting.trace.playback import join_made, read_writes, split_frames
+from porting.trace.playback import apply_writes, join_made, read_writes, split_frames
 
 
 def measure_teacher_forced(
@@ -84,14 +82,3 @@ def _compare_frame(index: int, made: Mapping[str, Buffer], frame: TracedFrame) -
             f"frame {index}: the port makes {sorted(made)}, the trace holds {sorted(gold)}; record the trace anew"
         )
     return {name: (relative_error(made[name], array), frame.error_eager[name]) for name, array in gold.items()}
-
-
-def apply_writes(program: Program, states: dict[str, Array], frame: TracedFrame, clock: int) -> None:
-    """Bring gold's states, whole, from before a frame to after it; a ring's slice goes into the slot of `clock`."""
-    for name, written in frame.state_writes.items():
-        state = program.state(name)
-        if state.ring is None or state.slot_axis is None:
-            states[name] = written
-        else:
-            slots = np.moveaxis(states[name], state.slot_axis, 0)
-            slots[program.ring(state.ring).slot(clock)] = written

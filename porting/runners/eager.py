@@ -60,6 +60,18 @@ class TorchRunner:
 
         return call
 
+    def change_weights(self, change: Callable[[Buffer], Buffer]) -> None:
+        """Replace every floating parameter and buffer of this runner's own copy by what `change` makes of it.
+
+        Raises:
+            RunnerError: the runner was closed.
+        """
+        if self._module is None:
+            raise RunnerError(f"{self._spec.name}: the runner was closed; open it again")
+        weights = {id(t): t for t in (*self._module.parameters(), *self._module.buffers()) if t.is_floating_point()}
+        for weight in weights.values():
+            weight.data.copy_(as_tensor(change(as_array(weight.data))))
+
     def close(self) -> None:
         """Let go of the module."""
         self._module = None
@@ -71,6 +83,14 @@ def as_tensor(array: Buffer) -> Tensor:
     if array.dtype == np.dtype(ml_dtypes.bfloat16):
         return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
     return torch.from_numpy(array)
+
+
+def as_array(tensor: Tensor) -> Buffer:
+    """The values of a tensor on the CPU as an array; bfloat16 is ml_dtypes'."""
+    if tensor.dtype is torch.bfloat16:
+        return tensor.contiguous().view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+    array: Buffer = tensor.numpy()
+    return array
 
 
 def copy_outputs(spec: ComponentSpec, made: "list[Tensor] | tuple[Tensor, ...]", filled: list[Tensor]) -> None:

@@ -16,7 +16,10 @@ Array = npt.NDArray[np.generic]
 
 @dataclass(frozen=True)
 class TracedCall:
-    """One call of a component: inputs at the port's precision, gold's float64 outputs, eager's error on each output."""
+    """One call of a component: inputs at the port's precision, gold's float64 outputs, eager's error on each output.
+
+    Eager's error is the worst of PyTorch as it is and of its reruns with last-bit changes: see `noise`.
+    """
 
     component: str
     inputs_kind: str

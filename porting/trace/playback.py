@@ -7,6 +7,7 @@ import numpy as np
 from porting.program import ComponentSpec, Program
 from porting.rollout import Rollout
 from porting.runners.base import Buffer, Runner, aligned_zeros, numpy_dtype
+from porting.trace.data import TracedFrame
 from porting.trace.metrics import Array
 
 
@@ -51,3 +52,14 @@ def run_once(runner: Runner, spec: ComponentSpec, inputs: Mapping[str, Array], e
     }
     runner.bind(taken, made)()
     return dict(made)
+
+
+def apply_writes(program: Program, states: dict[str, Array], frame: TracedFrame, clock: int) -> None:
+    """Bring gold's states, whole, from before a frame to after it; a ring's slice goes into the slot of `clock`."""
+    for name, written in frame.state_writes.items():
+        state = program.state(name)
+        if state.ring is None or state.slot_axis is None:
+            states[name] = written
+        else:
+            slots = np.moveaxis(states[name], state.slot_axis, 0)
+            slots[program.ring(state.ring).slot(clock)] = written

@@ -9,11 +9,10 @@ import torch
 
 from porting.adapters.world_model import WorldModel
 from porting.errors import TraceError
-from porting.parity.teacher_forced import apply_writes
 from porting.rollout import Rollout
 from porting.runners.eager import TorchRunner
 from porting.trace.data import Trace
-from porting.trace.playback import split_frames
+from porting.trace.playback import apply_writes, split_frames
 from porting.trace.recorder import record_trace
 from tests.parity.tiny import FRAMES, trace, world_model
 
