@@ -57,6 +57,8 @@ BACKENDS = {
         "compilers.inductor",
         "export",
         "export.*",
+        "kernel_library",
+        "kernel_library.*",
         "runners.eager",
         "runners.inductor",
         "trace",
@@ -67,7 +69,7 @@ BACKENDS = {
     "openvino": ("compilers.openvino*", "runners.openvino*"),
     "tensorrt": ("compilers.tensorrt", "runners.tensorrt"),
     "tensorrt_rtx": ("compilers.tensorrt_rtx", "runners.tensorrt_rtx"),
-    "triton": ("compilers.triton*", "kernel_library", "runners.triton*"),
+    "triton": ("compilers.triton*", "kernel_library", "kernel_library.*", "runners.triton*"),
     "migraphx": ("compilers.migraphx", "runners.migraphx"),
 }
 
