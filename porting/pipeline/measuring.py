@@ -158,14 +158,17 @@ def plan_throughput(session: Session, references: Mapping[str, Driver]) -> Stage
     def work(folder: Path) -> Update:
         out = folder / target_folder(session.target)
         out.mkdir(parents=True)
-        drivers = {"port": _artifact_driver(session, chosen_backends(session.record)), **references}
-        for backend in sorted({a.backend for a in session.record.artifacts}):
-            everywhere = {component.name: backend for component in session.program.components}
-            if _are_proved(session.record, everywhere):
-                drivers[backend] = _artifact_driver(session, everywhere)
+        ported = {"port": chosen_backends(session.record), **_whole_backends(session)}
+        drivers = {**references, **{name: _artifact_driver(session, mix) for name, mix in ported.items()}}
         budget = session.record.profile.throughput
         evidence = throughput.measure_throughput(session.program, drivers, "port", session.read_trace(), budget, out)
-        placed = _timed_in_bundle(evidence, folder, out)
+        timings = tuple(
+            timing.model_copy(update={"proved": _are_proved(session.record, ported[timing.name])})
+            if timing.name in ported
+            else timing
+            for timing in evidence.drivers
+        )
+        placed = _timed_in_bundle(evidence.model_copy(update={"drivers": timings}), folder, out)
         return change_target(session.target, {"throughput": placed})
 
     return Stage(
@@ -175,6 +178,16 @@ def plan_throughput(session: Session, references: Mapping[str, Driver]) -> Stage
         after=(f"parity {session.target}",),
         clear=_clear_throughput(session.target),
     )
+
+
+def _whole_backends(session: Session) -> dict[str, dict[str, str]]:
+    """Every backend that has an artifact of every component, driving all of them: what one backend alone would give."""
+    made = {(a.component, a.backend) for a in session.record.artifacts if a.path is not None and a.error is None}
+    names = [component.name for component in session.program.components]
+    backends = sorted({backend for _, backend in made})
+    return {
+        backend: dict.fromkeys(names, backend) for backend in backends if all((name, backend) in made for name in names)
+    }
 
 
 def chosen_backends(target: TargetRecord) -> dict[str, str]:

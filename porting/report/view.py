@@ -243,6 +243,11 @@ def against_compile(driver: DriverTiming, drivers: Sequence[DriverTiming]) -> st
     return times(driver.ratio_to_eager / base.ratio_to_eager)
 
 
+def say_proved(driver: DriverTiming) -> str:
+    """Whether what was driven is a port at all: a fast driver that is wrong wins nothing."""
+    return {None: "reference", True: "✓ yes", False: "✕ no"}[driver.proved]
+
+
 def find_lowest(values: Sequence[float]) -> float | None:
     """The least value; NaN is worse than any."""
     return math.nan if any(map(math.isnan, values)) else min(values, default=None)

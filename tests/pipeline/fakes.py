@@ -226,8 +226,13 @@ class Fakes:
         self, program: Program, drivers: Any, port: str, trace: Any, budget: Any, out: Path, *_: Any
     ) -> ThroughputEvidence:
         self.ran("throughput", out)
-        opened = {name: open_all() for name, open_all in drivers.items() if name not in {"eager", "torch.compile"}}
-        self.timed.append({component: runner.backend for component, runner in opened["port"].items()})
+        self.timed.append({component: runner.backend for component, runner in drivers["port"]().items()})
+        not_run = {}
+        for name in drivers.keys() - {"port", "eager", "torch.compile"}:
+            try:
+                drivers[name]()
+            except RunnerError as cause:
+                not_run[name] = str(cause)
         (out / "frames.csv").write_text("1.0")
         times = Distribution(frames=1, mean=1.0, p50=1.0, p90=1.0, p99=1.0, max=1.0)
         pacing = Pacing(frames=1, missed=0, longest_stall_ms=0.0, jitter_ms=0.0)
@@ -252,7 +257,9 @@ class Fakes:
                     rounds=6,
                 )
                 for name in drivers
+                if name not in not_run
             ),
+            not_run=not_run,
             memory_high_water_bytes=1,
             memory_slope_bytes_per_frame=0.0,
             host_overhead_share=0.0,

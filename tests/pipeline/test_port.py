@@ -56,14 +56,21 @@ def test_the_fastest_proved_artifact_is_chosen_for_each_component(tmp_path: Path
     fakes.ratios["decoder", "onnxruntime"] = 2.5
     record = port(make_request(tmp_path), Silent())
     assert chosen(record) == {"encoder": "onnxruntime", "decoder": "openvino"}
-    # What is timed is what was chosen; only openvino is proved throughout.
+    # What is judged is what was chosen.
     assert fakes.timed == [{"encoder": "onnxruntime", "decoder": "openvino"}]
     target = record.targets["cpu"]
     assert target.throughput is not None
-    assert {driver.name for driver in target.throughput.drivers} == {"port", "eager", "torch.compile", "openvino"}
+    # Every backend is driven for the table, and the table says which of them is no port.
+    assert {driver.name: driver.proved for driver in target.throughput.drivers} == {
+        "port": True,
+        "eager": None,
+        "torch.compile": None,
+        "openvino": True,
+        "onnxruntime": False,
+    }
     times = {(a.component, a.backend): a.median_ms for a in target.artifacts}
     assert times["encoder", "openvino"] == 2.0
-    # An artifact that is not proved is not timed: its time could only mislead.
+    # An artifact that is not proved is no candidate, whatever its time.
     assert times["decoder", "onnxruntime"] is None
     assert target.parity is not None
     # The evidence against it is kept all the same.
