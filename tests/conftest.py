@@ -1,8 +1,14 @@
 """What every test shares. Fixtures that one module needs stand in that module."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Kernels are interpreted in the tests' own process, so triton has to know before anything imports it; whatever compiles
+# does so in a child with a clean environment. More BLAS threads than one cost more than they bring at a kernel's sizes.
+os.environ["TRITON_INTERPRET"] = "1"
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -172,8 +172,8 @@ def _check_sizes(path: Path, module: ModuleType) -> None:
         whole = isinstance(sizes, tuple) and all(type(size) is int and size >= 0 for size in sizes)
         if not whole or len(sizes) != len(parameters) - 1:
             raise KernelError(f"{path}: {name} has {sizes}; example wants whole numbers {tuple(parameters[:-1])}")
-    if all(any(size & (size - 1) == 0 for size in sizes) for sizes in examples):
-        raise KernelError(f"{path}: EXAMPLES is {examples}; let no size of at least one of them be a power of two")
+    if all(size & (size - 1) == 0 for sizes in examples for size in sizes):
+        raise KernelError(f"{path}: EXAMPLES is {examples}, powers of two only; add sizes that need every mask")
     if type(module.TENSOR_CORES) is not bool:
         raise KernelError(f"{path}: TENSOR_CORES is {module.TENSOR_CORES!r}; make it True or False")
 
