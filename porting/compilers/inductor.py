@@ -51,13 +51,16 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
     torch.set_num_threads(request.threads)
     configs = {
         "cpp.threads": request.threads,
+        # Weights are packed for this CPU's matrix kernels once, here, and not at every call.
+        "freezing": True,
         # torch hashes what it precompiles with the openssl command, and stops where there is none.
         "aot_inductor.precompile_headers": shutil.which("openssl") is not None,
         "aot_inductor.metadata": {SIGNATURE: request.component.model_dump_json()},
     }
     try:
         program = torch.export.load(source)
-        torch._inductor.aoti_compile_and_package(program, package_path=str(artifact), inductor_configs=configs)
+        with torch.no_grad():
+            torch._inductor.aoti_compile_and_package(program, package_path=str(artifact), inductor_configs=configs)
     except (RuntimeError, ValueError, OSError) as cause:
         raise CompileError(f"{request.where}: inductor refuses {source.name} ({cause}); try another backend") from cause
     return (artifact,), attest(request, artifact)
