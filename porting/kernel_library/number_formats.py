@@ -78,7 +78,8 @@ def _round_to_odd(values: Array) -> Array:
     """
     narrow = convert(values, np.dtype(np.float32), toward_zero=True)
     inexact = (narrow.astype(np.float64) != values) & np.isfinite(values)
-    return (narrow.view(np.uint32) | inexact.astype(np.uint32)).view(np.float32)
+    odd: Array = narrow.view(np.uint32) | inexact.astype(np.uint32)
+    return odd.view(np.float32)
 
 
 def truncate_to_tf32(values: Array) -> Array:
