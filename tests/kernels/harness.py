@@ -71,7 +71,7 @@ def true_outputs(kernel: Kernel, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
 
 
 class InFloat64(TorchFunctionMode):
-    """Whatever torch is told to make in float32, it makes in float64; bits that are looked at as float32 stay so."""
+    """Whatever torch is told to make in float32, or to round to less, is float64; bits looked at as float32 stay so."""
 
     def __torch_function__(
         self,
@@ -84,9 +84,13 @@ class InFloat64(TorchFunctionMode):
         if func is Tensor.float:
             return args[0].double()
         if func is not Tensor.view:
-            args = [torch.float64 if value is torch.float32 else value for value in args]
-            named = {name: torch.float64 if value is torch.float32 else value for name, value in named.items()}
+            args = [torch.float64 if is_wide(value) else value for value in args]
+            named = {name: torch.float64 if is_wide(value) else value for name, value in named.items()}
         return func(*args, **named)
+
+
+def is_wide(value: object) -> bool:
+    return isinstance(value, torch.dtype) and value in WIDE
 
 
 def seeded_inputs(kernel: Kernel, sizes: tuple[int, ...], variant: Variant) -> tuple[Any, ...]:
