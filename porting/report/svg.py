@@ -60,7 +60,7 @@ STYLE: dict[Any, Any] = {
     "xtick.color": Ink.MUTED.value,
     "ytick.color": Ink.MUTED.value,
     "xtick.direction": "out",
-    "figure.subplot.left": 0.115,
+    "figure.subplot.left": 0.15,
     "figure.subplot.right": 0.985,
     "figure.subplot.bottom": 0.155,
     "figure.subplot.top": 0.965,
