@@ -71,7 +71,7 @@ def true_outputs(kernel: Kernel, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
 
 
 class InFloat64(TorchFunctionMode):
-    """Whatever torch is told to make in float32, or to round to less, is float64; bits looked at as float32 stay so."""
+    """Whatever torch makes in float32 or less, or is told to round to it, is float64; bits are those of float32."""
 
     def __torch_function__(
         self,
@@ -81,12 +81,14 @@ class InFloat64(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         named = kwargs or {}
-        if func is Tensor.float:
-            return args[0].double()
-        if func is not Tensor.view:
+        if func is Tensor.view and isinstance(args[1], torch.dtype):
+            made = func(args[0].float() if args[0].dtype == torch.float64 else args[0], *args[1:], **named)
+        elif func is Tensor.float:
+            made = args[0].double()
+        else:
             args = [torch.float64 if is_wide(value) else value for value in args]
-            named = {name: torch.float64 if is_wide(value) else value for name, value in named.items()}
-        return func(*args, **named)
+            made = func(*args, **{name: torch.float64 if is_wide(value) else value for name, value in named.items()})
+        return made.double() if isinstance(made, Tensor) and is_wide(made.dtype) else made
 
 
 def is_wide(value: object) -> bool:
