@@ -3,9 +3,9 @@
 import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from porting.errors import CompileError
 from porting.program import ComponentSpec
@@ -19,8 +19,29 @@ PACKAGES = {
     "onnxruntime": ("onnxruntime", "worldport[onnxruntime]"),
     "openvino": ("openvino", "worldport[openvino]"),
     "inductor": ("torch", "worldport[torch]"),
+    "tensorrt": ("tensorrt", "worldport[tensorrt]"),
+    "tensorrt_rtx": ("tensorrt_rtx", "worldport[tensorrt-rtx]"),
+    "onnxruntime_cuda": ("onnxruntime", "worldport[onnxruntime-gpu]"),
+    "onnxruntime_tensorrt": ("onnxruntime", "worldport[onnxruntime-gpu]"),
+    "migraphx": ("onnxruntime", "worldport[migraphx]"),
 }
 """Backend -> the package that compiles for it, and what to install."""
+
+
+class BatchRange(Model):
+    """Worlds that one call may step, side by side on axis 0; the engine is tuned for `usual`."""
+
+    least: Annotated[int, Field(ge=1)] = 1
+    usual: Annotated[int, Field(ge=1)]
+    most: Annotated[int, Field(ge=1)]
+    shared: tuple[str, ...] = ()
+    """Inputs that all worlds have in common, for example the noise levels of a sampler."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if not self.least <= self.usual <= self.most:
+            raise ValueError(f"batch {self.least}, {self.usual}, {self.most} does not rise")
+        return self
 
 
 class CompileRequest(Model):
@@ -35,6 +56,12 @@ class CompileRequest(Model):
     out_dir: Path
     threads: Annotated[int, Field(gt=0)]
     timeout_seconds: Annotated[float, Field(gt=0)] = 1800.0
+    architecture: str | None = None
+    """What the profile calls the device: sm_120, gfx950; None for a CPU."""
+    batch: BatchRange | None = None
+    """None compiles the static shapes of the program, which is what the runners drive."""
+    timing_cache: Path | None = None
+    """A file that a compiler which times kernels on the device reads first and writes back."""
 
     @property
     def where(self) -> str:
@@ -68,6 +95,27 @@ def require_backend(request: CompileRequest) -> None:
     package, extra = PACKAGES[request.backend]
     if importlib.util.find_spec(package) is None:
         raise CompileError(f"{request.where}: {package} is not installed; pip install '{extra}'")
+
+
+def require_architecture(request: CompileRequest) -> str:
+    """The architecture asked for.
+
+    Raises:
+        CompileError: the request names none.
+    """
+    if request.architecture is None:
+        raise CompileError(f"{request.where}: no architecture was named; set device.architecture in the profile")
+    return request.architecture
+
+
+def require_static(request: CompileRequest) -> None:
+    """Refuse a range of batches, for backends that compile static shapes only.
+
+    Raises:
+        CompileError: the request has one.
+    """
+    if request.batch is not None:
+        raise CompileError(f"{request.where}: compiles static shapes only; leave the batch out of the request")
 
 
 def require_precision(request: CompileRequest, supported: Iterable[Precision]) -> None:

@@ -15,6 +15,11 @@ PACKAGES = {
     "onnxruntime": ("onnxruntime", "worldport[onnxruntime]"),
     "openvino": ("openvino", "worldport[openvino]"),
     "inductor": ("torch", "worldport[torch]"),
+    "tensorrt": ("tensorrt", "worldport[tensorrt]"),
+    "tensorrt_rtx": ("tensorrt_rtx", "worldport[tensorrt-rtx]"),
+    "onnxruntime_cuda": ("onnxruntime", "worldport[onnxruntime-gpu]"),
+    "onnxruntime_tensorrt": ("onnxruntime", "worldport[onnxruntime-gpu]"),
+    "migraphx": ("onnxruntime", "worldport[migraphx]"),
 }
 """Backend -> the package that it runs on, and what to install."""
 

@@ -68,7 +68,7 @@ def test_an_artifact_is_smaller_work_than_the_graph() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"backend": "tensorflow"}, "no such backend; there are inductor, onnxruntime, openvino"),
+        ({"backend": "tensorflow"}, "no such backend; there are inductor, migraphx, onnxruntime, "),
         ({"components_dir": Path("/nowhere")}, "is not there; export the component first"),
         ({"precision": "fp16"}, "small for onnxruntime fp16: not supported; ask for one of fp32"),
     ],

@@ -138,7 +138,7 @@ def test_a_record_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
     for opened, backend, words in (
         (failed, "onnxruntime", r"did not compile \(no g\+\+\)"),
         (record, "openvino", "artifact is small's on onnxruntime"),
-        (record, "tensorflow", "no such backend; there are inductor, onnxruntime, openvino"),
+        (record, "tensorflow", "no such backend; there are inductor, migraphx, onnxruntime, "),
     ):
         with pytest.raises(RunnerError, match=words):
             open_runner(backend, folder, opened, SPEC, threads=1)
