@@ -31,6 +31,7 @@ PACKAGES = (
     "tensorrt",
     "tensorrt-rtx",
     "triton",
+    "nvidia-cuda-nvdisasm",
 )
 """Whose version changes what a port computes or how fast."""
 

@@ -4,13 +4,19 @@ import json
 import platform
 import shutil
 import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
 
 from porting.adapters.inspection import ComponentSummary, Inspection
 from porting.cli import options, show
 from porting.cli.app import command
-from porting.pipeline.abilities import DEVICE_FILES, Requirement, describe_ability, has_device, list_requirements
+from porting.devices import Census, find_devices
+from porting.pipeline.abilities import Ability, Link, Requirement, describe_ability, list_requirements
+from porting.profile import Profile
 from porting.program import StateSpec
-from porting.record import Outcome, exit_code
+from porting.record import LADDER, Outcome, exit_code
 from porting.report import numbers
 
 
@@ -59,69 +65,116 @@ def _say(counts: dict[str, int]) -> str:
 
 
 @command("targets")
-def targets(profiles: options.ProfilesOption = None, as_json: options.JsonOption = False) -> int:
-    """List every profile and what this host can do for it."""
-    rows = [(profile, describe_ability(profile)) for profile in options.read_profiles(profiles)]
+def targets(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Target or family. [default: all]", show_default=False)
+    ] = None,
+    profiles: options.ProfilesOption = None,
+    as_json: options.JsonOption = False,
+) -> int:
+    """List targets, and what this host can compile, run and measure for each."""
+    found = options.find_profiles(names, profiles) if names else options.read_profiles(profiles)
+    rows = [(profile, describe_ability(profile)) for profile in found]
     if as_json:
-        listed = [
-            {
-                "target": profile.name,
-                "title": profile.title,
-                "device": profile.device.model_dump(),
-                "precisions": list(profile.compile.precisions),
-                "highest_step": ability.highest,
-                "reason": ability.reason,
-                "backends": ability.backends,
-            }
-            for profile, ability in rows
-        ]
+        listed = [_describe_target(profile, ability) for profile, ability in rows]
         sys.stdout.write(json.dumps(listed, indent=2) + "\n")
-        return 0
-    table = [
+    else:
+        _print_targets(rows)
+    return 0
+
+
+def _describe_target(profile: Profile, ability: Ability) -> dict[str, object]:
+    return {
+        "target": profile.name,
+        "title": profile.title,
+        "families": list(profile.families),
+        "device": profile.device.model_dump(mode="json"),
+        "software": {name: minimum.model_dump() for name, minimum in profile.software.items()},
+        "precisions": list(profile.compile.precisions),
+        "formats": list(profile.compile.formats.native) if profile.compile.formats else [],
+        "highest_step": ability.highest,
+        "reason": ability.reason,
+        "backends": ability.backends,
+        "chain": [asdict(link) for link in ability.chain],
+        "kernels": asdict(ability.kernels) if ability.kernels else None,
+        "device_here": asdict(ability.device) if ability.device else None,
+    }
+
+
+def _print_targets(rows: list[tuple[Profile, Ability]]) -> None:
+    summary = [
         (
             profile.name,
             profile.title,
+            profile.device.architecture or "",
+            " ".join(profile.families),
             " ".join(profile.compile.precisions),
             ability.highest.value if ability.highest else "nothing",
-            " ".join(("+" if here else "-") + name for name, here in ability.backends.items()),
             ability.reason,
         )
         for profile, ability in rows
     ]
-    columns = ("target", "title", "precisions", "here up to", "backends (+ here, - missing)", "why")
-    show.make_console().print(show.make_table(*columns, rows=table))
-    return 0
+    links = [
+        (ability.target, link.backend, *_say_link(link), link.package, link.reason, link.advice)
+        for _, ability in rows
+        for link in (*ability.chain, *filter(None, (ability.kernels,)))
+    ]
+    console = show.make_console()
+    columns = ("target", "title", "chip", "families", "precisions", "here up to", "why")
+    console.print(show.make_table(*columns, rows=summary))
+    console.print("\nHow: every backend that can is tried, the fastest proved one kept; the order is that of fallback.")
+    headings = ("target", "backend", "builds", "reads back", "runs", "installed", "why", "for more")
+    console.print(show.make_table(*headings, rows=links))
+
+
+def _say_link(link: Link) -> tuple[str, ...]:
+    return tuple("yes" if does else "-" for does in (link.builds, link.attests, link.runs))
 
 
 @command("doctor")
-def doctor(as_json: options.JsonOption = False) -> int:
-    """Say what is installed, what is missing, and what to install."""
+def doctor(profiles: options.ProfilesOption = None, as_json: options.JsonOption = False) -> int:
+    """Say what is installed and which devices are here, what is missing, and what to install."""
     requirements = list_requirements()
-    devices = {kind: has_device(kind) for kind in DEVICE_FILES}
+    censuses = [find_devices("cuda"), find_devices("hip")]
+    abilities = [describe_ability(profile) for profile in options.read_profiles(profiles)]
     compiler = shutil.which("g++") or shutil.which("c++")
     ready = all(r.version for r in requirements if r.needed) and compiler is not None
     if as_json:
         found = {
             "python": platform.python_version(),
             "packages": {r.name: r.version for r in requirements},
+            "to_install": {r.name: r.advice for r in requirements if r.version is None},
             "cpp_compiler": compiler,
-            "devices": devices,
+            "devices": {census.kind: bool(census.devices) for census in censuses},
+            "drivers": {census.kind: asdict(census) for census in censuses},
+            "targets": {ability.target: ability.highest for ability in abilities},
             "ready": ready,
         }
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
-        _print_doctor(requirements, devices, compiler, ready)
+        _print_doctor(requirements, censuses, abilities, compiler, ready)
     return exit_code({Outcome.PASSED if ready else Outcome.NOT_MEASURED})
 
 
-def _print_doctor(requirements: list[Requirement], devices: dict[str, bool], compiler: str | None, ready: bool) -> None:
+def _print_doctor(
+    requirements: list[Requirement], censuses: list[Census], abilities: list[Ability], compiler: str | None, ready: bool
+) -> None:
     rows = [("python", platform.python_version(), "everything", "")]
     rows += [(r.name, r.version or "missing", r.purpose, "" if r.version else r.advice) for r in requirements]
     rows.append(
         ("C++ compiler", compiler or "missing", "the inductor backend", "" if compiler else "your system's g++")
     )
-    for kind, here in devices.items():
-        rows.append((f"{kind} device", "here" if here else "none here", f"running {kind} targets", ""))
     console = show.make_console()
     console.print(show.make_table("what", "version", "for", "to install", rows=rows))
+    for census in censuses:
+        for device in census.devices:
+            fitting = ", ".join(a.target for a in abilities if a.device == device) or "none; give it a profile"
+            console.print(f"{census.kind} device: {device.name or 'unnamed'} ({device.architecture}), target {fitting}")
+        if census.note or not census.devices:
+            console.print(f"{census.kind} device: {'' if census.devices else 'none here: '}{census.note}")
+    for step in (*reversed(LADDER), None):
+        names = ", ".join(ability.target for ability in abilities if ability.highest is step)
+        if names:
+            console.print(f"here up to {step.value if step else 'nothing'}: {names}")
+    console.print("worldport targets says why, and what it takes for more")
     console.print("worldport port --target cpu can run here" if ready else "worldport port cannot run here yet")

@@ -40,7 +40,7 @@ def compile_bundle(
     """Compile a bundle's components anew; evidence of the old artifacts is dropped."""
     from porting.pipeline import again
 
-    threads = count_threads()
+    threads, target = count_threads(), options.name_targets(bundle, target)
     with watch() as observer:
         record = again.compile_again(bundle, tuple(target or ()), threads, jobs or threads, observer)
     return _finish(record, bundle, target, Step.COMPILED, as_json)
@@ -53,6 +53,7 @@ def verify(
     """Prove a bundle's artifacts anew on this host, from the bundle alone."""
     from porting.pipeline import again
 
+    target = options.name_targets(bundle, target)
     with watch() as observer:
         record = again.verify(bundle, tuple(target or ()), count_threads(), observer)
     return _finish(record, bundle, target, Step.PARITY, as_json)
@@ -65,6 +66,7 @@ def bench(
     """Time a bundle's chosen artifacts anew on this host."""
     from porting.pipeline import again
 
+    target = options.name_targets(bundle, target)
     with watch() as observer:
         record = again.bench(bundle, tuple(target or ()), count_threads(), observer)
     return _finish(record, bundle, target, Step.THROUGHPUT, as_json)
@@ -87,7 +89,7 @@ def attest(
     from porting.pipeline import again
 
     record = again.open_intact(Bundle(bundle))
-    targets = again.choose_targets(record, tuple(target or ()))
+    targets = again.choose_targets(record, tuple(options.name_targets(bundle, target) or ()))
     if as_json:
         show.print_json(record)
     else:

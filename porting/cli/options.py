@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from porting import content
+from porting import content, profile
+from porting.bundle import Bundle
 from porting.errors import UsageError
-from porting.profile import Profile, find_profile, read_profile
+from porting.profile import Profile
 
 PROFILES_VARIABLE = "WORLDPORT_PROFILES"
 
@@ -18,7 +19,8 @@ CheckpointArgument = Annotated[
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that a port was written to.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the record as JSON, and nothing else, on stdout.")]
 TargetsOption = Annotated[
-    list[str] | None, typer.Option("--target", metavar="NAME", help="Target; repeat it for several. [default: all]")
+    list[str] | None,
+    typer.Option("--target", metavar="NAME", help="Target or family; repeat it for several. [default: all]"),
 ]
 ProfilesOption = Annotated[
     Path | None,
@@ -47,22 +49,37 @@ def profile_folders(own: Path | None) -> list[Path]:
 
 
 def find_profiles(names: list[str], own: Path | None) -> tuple[Profile, ...]:
-    """The profiles of these targets, each once.
+    """The profiles of these targets and families, each once, in the order they were named.
 
     Raises:
         ProfileError: one is not there or not readable.
     """
-    return tuple(find_profile(name, profile_folders(own)) for name in dict.fromkeys(names))
+    found = [member for name in names for member in profile.find_profiles(name, profile_folders(own))]
+    return tuple({member.name: member for member in found}.values())
 
 
-def read_profiles(own: Path | None) -> list[Profile]:
+def read_profiles(own: Path | None) -> tuple[Profile, ...]:
     """Every profile there is; a user's own hides one of the same name.
 
     Raises:
         ProfileError: one is not readable.
     """
-    found: dict[str, Profile] = {}
-    for folder in profile_folders(own):
-        for path in sorted(folder.glob("*.toml")):
-            found.setdefault(path.stem, read_profile(path))
-    return [found[name] for name in sorted(found)]
+    return profile.read_profiles(profile_folders(own))
+
+
+def name_targets(bundle: Path, asked: list[str] | None) -> list[str] | None:
+    """What was asked of a bundle, each family's name replaced by its members among the bundle's targets.
+
+    A name that is neither stays, for whoever opens the bundle to refuse.
+
+    Raises:
+        BundleError: the bundle has no readable record.
+    """
+    if not asked:
+        return asked
+    targets = Bundle(bundle).read_record().targets
+    names: list[str] = []
+    for name in asked:
+        members = [target for target in sorted(targets) if name in targets[target].profile.families]
+        names += [name] if name in targets or not members else members
+    return list(dict.fromkeys(names))

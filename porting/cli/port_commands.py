@@ -20,7 +20,8 @@ OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="BUNDLE", help="Folder to write. [default: build/<name>]")
 ]
 TargetOption = Annotated[
-    list[str], typer.Option("--target", metavar="NAME", help="Target; repeat it for several.", show_default="cpu")
+    list[str],
+    typer.Option("--target", metavar="NAME", help="Target or family; repeat it for several.", show_default="cpu"),
 ]
 PrecisionOption = Annotated[Precision | None, typer.Option("--precision", help="[default: the profile's first]")]
 FramesOption = Annotated[

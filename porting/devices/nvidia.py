@@ -85,7 +85,8 @@ def ask_cuda() -> Told:
     try:
         library = ctypes.CDLL(LIBRARY)
     except OSError as cause:
-        return Told(problem=f"no CUDA driver ({cause})")
+        missing = "cannot open shared object file" in str(cause)
+        return Told(problem=f"no CUDA driver ({LIBRARY} is not there)" if missing else f"no CUDA driver ({cause})")
     try:
         _call(library, "cuInit", ctypes.c_uint(0))
         version = ctypes.c_int()

@@ -20,6 +20,7 @@ BACKEND_KINDS: dict[str, frozenset[str]] = {
     "tensorrt": frozenset({"cuda"}),
     "tensorrt_rtx": frozenset({"cuda"}),
     "triton": frozenset({"cuda", "hip"}),
+    "onnxruntime_tensorrt": frozenset({"cuda"}),
     "onnxruntime_cuda": frozenset({"cuda"}),
     "migraphx": frozenset({"hip"}),
 }
