@@ -1,7 +1,9 @@
 """An exported program as an ONNX graph with the program's own names, written without a second copy of its weights."""
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -19,10 +21,36 @@ SMALLEST_EXTERNAL_BYTES = 1024
 KEPT_METADATA = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")
 """Which module a node comes from. The rest holds source lines and paths of the checkout."""
 CHUNK_BYTES = 16 * 2**20
+Translations = Mapping[Callable[..., Any], Callable[..., Any]]
 
 
-def convert_program(program: ExportedProgram, spec: ComponentSpec, opset: int) -> tuple[ir.Model, ExportedProgram]:
+def convert_program(
+    program: ExportedProgram, spec: ComponentSpec, opset: int, translations: Translations | None = None
+) -> tuple[ir.Model, ExportedProgram]:
     """The program as an ONNX model that still shares the weights' memory, and in the functional form that it came from.
+
+    Args:
+        program: the traced component.
+        spec: its inputs and outputs, which the graph gets the names of.
+        opset: of the standard ONNX domain.
+        translations: operators of torch that torch cannot translate, each with what emits its node.
+
+    Raises:
+        ExportError: torch has no ONNX form for an operator, or there is no graph at that opset.
+    """
+    inputs, outputs = [tensor.name for tensor in spec.inputs], [tensor.name for tensor in spec.outputs]
+    return make_model(program, spec.name, inputs, outputs, opset, translations)
+
+
+def make_model(
+    program: ExportedProgram,
+    where: str,
+    inputs: list[str],
+    outputs: list[str],
+    opset: int,
+    translations: Translations | None = None,
+) -> tuple[ir.Model, ExportedProgram]:
+    """What `convert_program` makes, for any traced module.
 
     Raises:
         ExportError: torch has no ONNX form for an operator, or there is no graph at that opset.
@@ -34,17 +62,18 @@ def convert_program(program: ExportedProgram, spec: ComponentSpec, opset: int) -
                 (),
                 dynamo=True,
                 opset_version=opset,
-                input_names=[tensor.name for tensor in spec.inputs],
-                output_names=[tensor.name for tensor in spec.outputs],
+                input_names=inputs,
+                output_names=outputs,
+                custom_translation_table=None if translations is None else dict(translations),
                 verbose=False,
                 optimize=True,
             )
     except (RuntimeError, ValueError, TypeError) as cause:
         raise ExportError(
-            f"{spec.name}: cannot become ONNX at opset {opset} ({first_words(cause)}); use another operator or opset"
+            f"{where}: cannot become ONNX at opset {opset} ({first_words(cause)}); use another operator or opset"
         ) from cause
     if made is None or made.exported_program is None:
-        raise ExportError(f"{spec.name}: torch.onnx.export made no graph at opset {opset}; choose another opset")
+        raise ExportError(f"{where}: torch.onnx.export made no graph at opset {opset}; choose another opset")
     _strip_metadata(made.model)
     return made.model, made.exported_program
 

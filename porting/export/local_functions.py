@@ -1,0 +1,204 @@
+"""Kernels in ONNX graphs: each use of an operator is a call of a local function, whose body is the kernel's reference.
+
+A function is made for the very shapes, dtypes and scalars of a call, and named by them: calls that agree in all share
+one. A backend that has the kernel replaces the call, any other runs or inlines the body. It does not know which modules
+use operators, nor which backend reads the graph.
+"""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import torch
+from onnx_ir.passes.common import InlinePass
+from onnxscript import values
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from porting.errors import ExportError
+from porting.export.graph import convert_program, make_model
+from porting.export.quiet import first_words, hush
+from porting.kernel_library import Kernel
+from porting.kernel_library.operators import NAMESPACE, make_outputs, register_operators, registered_kernel
+from porting.program import ComponentSpec
+
+DOMAIN = "worldport.kernels"
+VERSION = 1
+METADATA = "worldport.kernels"
+"""Key of the model's metadata: for each function, as JSON, its kernel, that file's sha256, and what it was made for."""
+DIGEST_CHARACTERS = 12
+ONNX_TYPES = {
+    torch.float64: ir.DataType.DOUBLE,
+    torch.float32: ir.DataType.FLOAT,
+    torch.float16: ir.DataType.FLOAT16,
+    torch.bfloat16: ir.DataType.BFLOAT16,
+    torch.float8_e4m3fn: ir.DataType.FLOAT8E4M3FN,
+    torch.float8_e5m2: ir.DataType.FLOAT8E5M2,
+    torch.int64: ir.DataType.INT64,
+    torch.int32: ir.DataType.INT32,
+    torch.uint8: ir.DataType.UINT8,
+    torch.bool: ir.DataType.BOOL,
+}
+TORCH_TYPES = {onnx_type: torch_type for torch_type, onnx_type in ONNX_TYPES.items()}
+
+
+def convert_with_functions(
+    program: ExportedProgram, spec: ComponentSpec, opset: int
+) -> tuple[ir.Model, ExportedProgram]:
+    """A program that uses operators as an ONNX model with a local function for each; see `convert_program`.
+
+    Raises:
+        ExportError: torch has no ONNX form for the program or for a kernel's reference, or there is no graph.
+    """
+    calls: dict[str, _Call] = {}
+    kernels = [registered_kernel(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    used = {kernel.name: kernel for kernel in kernels if kernel is not None}
+    register_operators(used)
+    table = {_operator(name): _make_translation(kernel, calls) for name, kernel in used.items()}
+    model, functional = convert_program(program, spec, opset, table)
+    for name, call in sorted(calls.items()):
+        function = _make_function(name, call, opset)
+        model.functions[function.identifier()] = function
+    if calls:
+        model.opset_imports[DOMAIN] = VERSION
+        described = {name: call.describe() for name, call in sorted(calls.items())}
+        model.metadata_props[METADATA] = json.dumps(described, sort_keys=True)
+    return model, functional
+
+
+def inline_functions(model: ir.Model) -> ir.Model:
+    """The same model in standard operators alone, for backends that have no kernel and take no function. In place."""
+    InlinePass()(model)
+    model.opset_imports.pop(DOMAIN, None)
+    model.metadata_props.pop(METADATA, None)
+    return model
+
+
+class _Call:
+    """What an operator was called with: each input is a tensor's dtype and shape, a scalar, or None."""
+
+    def __init__(self, kernel: Kernel, inputs: Mapping[str, Any]) -> None:
+        self.kernel = kernel
+        self.inputs = {
+            name: torch.empty(
+                [int(side) for side in value.shape], dtype=TORCH_TYPES[ir.DataType(value.dtype)], device="meta"
+            )
+            if hasattr(value, "shape")
+            else value
+            for name, value in inputs.items()
+        }
+        self.outputs = make_outputs(kernel, self.inputs.values())
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The inputs that are tensors; the function takes these."""
+        return {name: value for name, value in self.inputs.items() if isinstance(value, Tensor)}
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "kernel": self.kernel.name,
+            "sha256": self.kernel.digest,
+            "inputs": {name: _describe_tensor(tensor) for name, tensor in self.tensors.items()},
+            "scalars": {name: value for name, value in self.inputs.items() if not isinstance(value, Tensor)},
+            "outputs": [_describe_tensor(output) for output in self.outputs],
+        }
+
+    @property
+    def function_name(self) -> str:
+        """The kernel's name and a digest of everything that the body depends on, the kernel's source left out."""
+        described = {key: value for key, value in self.describe().items() if key != "sha256"}
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        return f"{self.kernel.name}_{digest[:DIGEST_CHARACTERS]}"
+
+    def schema(self) -> onnx.defs.OpSchema:
+        """What onnxscript wants to know before it emits the node."""
+        parameter = onnx.defs.OpSchema.FormalParameter
+        return onnx.defs.OpSchema(
+            self.function_name,
+            DOMAIN,
+            VERSION,
+            inputs=[parameter(name, _type_string(tensor)) for name, tensor in self.tensors.items()],
+            outputs=[parameter(f"output_{i}", _type_string(tensor)) for i, tensor in enumerate(self.outputs)],
+        )
+
+
+class _Body(nn.Module):
+    """A kernel's reference on its tensors alone, rounded to what the kernel makes."""
+
+    def __init__(self, call: _Call) -> None:
+        super().__init__()
+        self._call = call
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The outputs of `launch`, computed by `reference`."""
+        given = dict(zip(self._call.tensors, tensors, strict=True))
+        made = self._call.kernel.reference(*({**self._call.inputs, **given}.values()))
+        several = (made,) if isinstance(made, Tensor) else made
+        return tuple(value.to(output.dtype) for value, output in zip(several, self._call.outputs, strict=True))
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    operator: Callable[..., Any] = getattr(getattr(torch.ops, NAMESPACE), name).default
+    return operator
+
+
+def _make_translation(kernel: Kernel, calls: dict[str, _Call]) -> Callable[..., Any]:
+    """What torch's exporter calls for each use of an operator: notes the call, emits one node."""
+    signature = inspect.signature(kernel.reference)
+
+    def translate(*args: Any, **kwargs: Any) -> Any:
+        inputs = dict.fromkeys(signature.parameters) | signature.bind_partial(*args, **kwargs).arguments
+        call = _Call(kernel, inputs)
+        calls.setdefault(call.function_name, call)
+        emit = values.Op(values.Opset(DOMAIN, VERSION), call.function_name, call.schema())
+        return emit(*(inputs[name] for name in call.tensors))
+
+    # The exporter reads from the signature which arguments are tensors, and which are attributes.
+    translate.__signature__ = signature.replace(return_annotation=inspect.Signature.empty)  # type: ignore[attr-defined]
+    translate.__annotations__ = {
+        name: parameter.annotation
+        for name, parameter in signature.parameters.items()
+        if parameter.annotation in (float, int, bool, str)
+    }
+    return translate
+
+
+def _make_function(name: str, call: _Call, opset: int) -> ir.Function:
+    """The local function of one call.
+
+    Raises:
+        ExportError: torch cannot trace the reference, or has no ONNX form for it.
+    """
+    where = f"{call.kernel.path}: reference"
+    arguments = tuple(torch.zeros(tensor.shape, dtype=tensor.dtype) for tensor in call.tensors.values())
+    try:
+        with hush(), torch.no_grad():
+            program = torch.export.export(_Body(call), arguments)
+    except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, LookupError) as cause:
+        raise ExportError(
+            f"{where}: cannot be traced by torch.export ({first_words(cause)}); use standard operators only"
+        ) from cause
+    outputs = [f"output_{i}" for i in range(len(call.outputs))]
+    model, _ = make_model(program, where, list(call.tensors), outputs, opset)
+    graph = model.graph
+    for initializer, value in list(graph.initializers.items()):
+        if value.const_value is not None:  # a function has no initializers: constants are nodes
+            del graph.initializers[initializer]
+            constant = ir.Node("", "Constant", [], [ir.AttrTensor("value", value.const_value)], outputs=[value])
+            graph.insert_before(graph[0], constant)
+    graph.opset_imports.clear()
+    graph.opset_imports[""] = opset
+    return ir.Function(DOMAIN, name, graph=graph, attributes=[])
+
+
+def _describe_tensor(tensor: Tensor) -> list[Any]:
+    return [str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
+
+
+def _type_string(tensor: Tensor) -> str:
+    return f"tensor({ONNX_TYPES[tensor.dtype].name.lower()})"
