@@ -41,7 +41,9 @@ def read_profile(path: Path) -> Profile:
     except ValidationError as cause:
         first = cause.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise ProfileError(f"{path}: {key}: {first['msg']}; see profiles/cpu.toml") from cause
+        raise ProfileError(
+            f"{path}: {key}: {first['msg'].removeprefix('Value error, ')}; see profiles/cpu.toml"
+        ) from cause
     if profile.name != path.stem:
         raise ProfileError(f"{path}: name is {profile.name!r}; name the file {profile.name}.toml")
     problem = _find_problem(profile)
