@@ -360,6 +360,15 @@ class ThroughputEvidence(Model):
     """Drivers to compare with that could not run on this host, and why."""
 
 
+class ChainLink(Model):
+    """One backend of a target's fallback chain, as the host that compiled found it."""
+
+    backend: str
+    builds: bool
+    """The host could try it; whether it then compiled, the artifacts say."""
+    reason: str
+
+
 class Verdict(Model):
     """The evidence held against the profile's budgets."""
 
@@ -383,6 +392,8 @@ class TargetRecord(Model):
 
     profile: Profile
     precision: Precision
+    chain: tuple[ChainLink, ...] = ()
+    """Every backend of the profile, in the profile's order of preference."""
     artifacts: tuple[ArtifactRecord, ...] = ()
     kernels: tuple[KernelRecord, ...] = ()
     parity: ParityEvidence | None = None
@@ -416,6 +427,9 @@ class PortRecord(Model):
     program: Program
     components: tuple[ComponentRecord, ...] = ()
     trace: TraceRecord | None = None
+    interpreted: ParityEvidence | None = None
+    """A short rollout of the components with their kernels, run by Triton's interpreter: it says that the kernels'
+    source computes the same world, and never stands in for parity on a device."""
     targets: dict[str, TargetRecord] = {}
     stages: tuple[StageRecord, ...] = ()
     files: tuple[FileRecord, ...] = ()

@@ -1,0 +1,152 @@
+"""Runs a batch of compiles in other processes and turns whatever comes of each into an answer, crashes included."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+import porting
+from porting.kernel_compiler.request import ENVIRONMENT, Batch, Ended, KernelAnswer, KernelRequest
+
+KEPT_VARIABLES = ("HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONPATH", "TMPDIR", "USER", "VIRTUAL_ENV")
+"""What of the environment reaches the compiler; no option of Triton does."""
+IMPORT_SECONDS = 300.0
+"""What a batch may take beside its compiles."""
+ENDING_SECONDS = 10.0
+LAST_CHARACTERS = 600
+REPEATABLE_SIGNALS = (signal.SIGABRT,)
+"""How LLVM ends a process over code that it cannot compile; any other signal may be the machine's doing."""
+MACHINE_ERRORS = ("MemoryError", "OSError", "FileNotFoundError", "PermissionError", "TimeoutExpired")
+NOTHING = "(none)"
+EXCEPTION = re.compile(r"^((?:\w+\.)*\w+)(?::|$)")
+
+
+@contextmanager
+def answered(requests: Sequence[KernelRequest], jobs: int) -> Iterator[list[tuple[KernelAnswer, Path]]]:
+    """Answers to the requests, in their order, each with the folder that holds its files while the context lasts.
+
+    Args:
+        requests: those of one kernel share a process and their inputs, wherever they stand.
+        jobs: compiles at once.
+    """
+    with tempfile.TemporaryDirectory(prefix="worldport-kernels-") as name:
+        folder = Path(name)
+        words = _run_worker(requests, jobs, folder) if requests else ""
+        yield [
+            (_read_answer(request, folder, index, words), folder / str(index)) for index, request in enumerate(requests)
+        ]
+
+
+def _run_worker(requests: Sequence[KernelRequest], jobs: int, folder: Path) -> str:
+    """Run the worker to its end, or to the time limit; returns what is to be said of requests that it never reached."""
+    path, output = folder / "batch.json", folder / "output.txt"
+    path.write_text(Batch(requests=tuple(requests), jobs=max(jobs, 1)).model_dump_json(), encoding="utf-8")
+    limit = IMPORT_SECONDS + sum(request.timeout_seconds for request in requests)
+    with output.open("wb") as stream:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "porting.kernel_compiler.worker", str(path)],
+            cwd=folder,
+            env=_clean_environment(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            status = worker.wait(timeout=limit)
+        except subprocess.TimeoutExpired:
+            return f"the batch took longer than {limit:g} s"
+        finally:
+            _end(worker)
+    said = last_words(output)
+    return f"the worker {_say_status(status)}; its last words: {said}"
+
+
+def _end(worker: "subprocess.Popen[bytes]") -> None:
+    """End a worker that still runs: first so that it ends its children, which have sessions of their own."""
+    if worker.poll() is not None:
+        return
+    os.killpg(worker.pid, signal.SIGTERM)
+    try:
+        worker.wait(timeout=ENDING_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+
+
+def _clean_environment(folder: Path) -> dict[str, str]:
+    """Only what the compiler needs, and the way to this package."""
+    kept = {name: value for name, value in os.environ.items() if name in KEPT_VARIABLES or name.startswith("LC_")}
+    here = str(Path(porting.__file__).parent.parent)
+    path = [here, kept["PYTHONPATH"]] if kept.get("PYTHONPATH") else [here]
+    return {
+        **kept,
+        **ENVIRONMENT,
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "TRITON_HOME": str(folder),
+    }
+
+
+def _read_answer(request: KernelRequest, folder: Path, index: int, words: str) -> KernelAnswer:
+    """The answer that the child wrote, or one that says how it ended."""
+    own = folder / str(index)
+    try:
+        answer = KernelAnswer.model_validate_json((own / "answer.json").read_text(encoding="utf-8"))
+        lost = [name for name in answer.digests if not (own / name).is_file()]
+        if not lost:
+            return answer
+    except (OSError, ValidationError):
+        pass
+    error, repeatable = _explain(request, folder, own, words)
+    record = request.unfinished().model_copy(update={"error": f"{request.where}: {error}"})
+    return KernelAnswer(record=record, repeatable=repeatable)
+
+
+def _explain(request: KernelRequest, folder: Path, own: Path, words: str) -> tuple[str, bool]:
+    """Why there is no answer, and whether it would be the same again."""
+    try:
+        ended = Ended.model_validate_json((own / "ended.json").read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        said = last_words(folder / f"kernel-{request.kernel}.txt")
+        return (f"was not compiled: {said}" if said != NOTHING else f"was not reached; {words}"), False
+    if ended.timed_out:
+        limit = f"{request.timeout_seconds:g} s"
+        return f"took longer than {limit}; allow more time or list the architecture in UNSUPPORTED", False
+    said = last_words(own / "output.txt")
+    if ended.status == 1:
+        return said, not said.startswith(MACHINE_ERRORS)
+    repeatable = -ended.status in REPEATABLE_SIGNALS
+    return f"the compiler {_say_status(ended.status)}; its last words: {said}", repeatable
+
+
+def _say_status(status: int) -> str:
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
+
+
+def last_words(path: Path) -> str:
+    """What a process said at its end: an exception's name, and its last line; without one, the last line."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return NOTHING
+    lines = [line.rstrip() for line in lines if line.strip() and not line.startswith("Repro command:")]
+    if not lines:
+        return NOTHING
+    begin = max((index for index, line in enumerate(lines) if line.startswith("Traceback ")), default=None)
+    if begin is None:
+        return lines[-1].strip()[-LAST_CHARACTERS:]
+    raised = [index for index in range(begin + 1, len(lines)) if EXCEPTION.match(lines[index])]
+    first = re.sub(r"^(?:\w+\.)+(?=\w)", "", lines[raised[0]] if raised else lines[-1])
+    many = bool(raised) and raised[0] < len(lines) - 1
+    return (f"{first} {lines[-1].strip()}" if many else first.strip())[:LAST_CHARACTERS]
