@@ -16,7 +16,7 @@ from porting.pipeline.backends import (
     advise,
     find_version,
     has_compiler,
-    has_kernel_library,
+    has_kernel_compiler,
     has_runner,
     list_requirements,
     serves,
@@ -225,7 +225,7 @@ def _describe_kernels(profile: Profile, presence: _Presence) -> Link:
     """The kernel library by itself: Triton compiles it for every target, with or without the device."""
     triton, name = BACKENDS["triton"], "kernels"
     package = _find_package(triton)
-    if not has_kernel_library():
+    if not has_kernel_compiler():
         return _unable(name, package, "are not compiled by this version of worldport")
     if not package:
         return _unable(name, "", "are not compiled (triton is not installed)", advise(triton.extra))

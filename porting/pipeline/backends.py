@@ -50,7 +50,7 @@ BACKENDS: dict[str, Backend] = {
 }
 DISTRIBUTIONS: dict[str, tuple[str, ...]] = {name: backend.distributions for name, backend in BACKENDS.items()}
 """Backend -> the distributions that can supply it, any one of them."""
-KERNEL_LIBRARY = "porting.kernel_library"
+KERNEL_COMPILER = "porting.kernel_compiler"
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ def has_runner(backend: str) -> bool:
     return _has_module(f"porting.runners.{backend}")
 
 
-def has_kernel_library() -> bool:
+def has_kernel_compiler() -> bool:
     """True when this version of worldport compiles kernels by themselves."""
-    return _has_module(KERNEL_LIBRARY)
+    return _has_module(KERNEL_COMPILER)
 
 
 def _has_module(name: str) -> bool:

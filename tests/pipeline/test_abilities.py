@@ -32,11 +32,11 @@ class FakeHost:
         self.compilers = set(BACKENDS)
         self.runners = set(BACKENDS)
         self.census = NOWHERE
-        self.kernel_library = True
+        self.kernel_compiler = True
         monkeypatch.setattr(abilities, "find_version", self.versions.get)
         monkeypatch.setattr(abilities, "has_compiler", lambda backend: backend in self.compilers)
         monkeypatch.setattr(abilities, "has_runner", lambda backend: backend in self.runners)
-        monkeypatch.setattr(abilities, "has_kernel_library", lambda: self.kernel_library)
+        monkeypatch.setattr(abilities, "has_kernel_compiler", lambda: self.kernel_compiler)
         monkeypatch.setattr(abilities, "find_devices", lambda kind: self.census)
 
     def gets(self, *devices: FoundDevice, note: str = "") -> None:
@@ -186,7 +186,7 @@ def test_what_cannot_be_read_back_is_compiled_only(host: FakeHost) -> None:
 
 def test_what_this_version_does_not_drive_is_not_promised(host: FakeHost) -> None:
     host.compilers -= {"triton"}
-    host.kernel_library = False
+    host.kernel_compiler = False
     found = ability("mi355x")
     assert found.highest is None
     assert link("mi355x", "triton").reason == "is not driven by this version of worldport"
