@@ -112,11 +112,13 @@ def _check_signatures(path: Path, reference: Callable[..., Any], launch: Callabl
     for name, function in (("reference", reference), ("launch", launch)):
         _require_docstring(path, name, function)
     expected, found = _inputs(path, "reference", reference), _inputs(path, "launch", launch)
-    if expected != found:
-        raise KernelError(f"{path}: launch takes {found}, reference {expected}; give both the same inputs")
+    taken = ", ".join(f"{name}: {getattr(kind, '__name__', kind)}" for name, kind in expected.items())
+    if [*expected.items()] != [*found.items()]:
+        also = ", ".join(f"{name}: {getattr(kind, '__name__', kind)}" for name, kind in found.items())
+        raise KernelError(f"{path}: launch takes ({also}), reference ({taken}); give both the same inputs")
     kinds = [kind in SCALARS for kind in expected.values()]
     if not kinds or kinds[0] or kinds != sorted(kinds):
-        raise KernelError(f"{path}: reference takes {expected}; put tensors first, then float, int, bool or str")
+        raise KernelError(f"{path}: reference takes ({taken}); put tensors first, then float, int, bool or str")
     last = [*inspect.signature(launch).parameters.values()][-1]
     if last.kind is not inspect.Parameter.VAR_KEYWORD:
         raise KernelError(f"{path}: launch takes no tuning; end its parameters with **tuning: int")
