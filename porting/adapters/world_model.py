@@ -1,5 +1,6 @@
 """What an adapter makes of a checkpoint: named modules, the frame program, and sessions to record."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,9 @@ class WorldModel:
     samples: tuple[SampleSession, ...]
     sample_source: str
     """Where the samples come from, in words, for the report."""
+    use_kernels: Callable[[Mapping[str, nn.Module]], dict[str, nn.Module]] | None = None
+    """Makes of `modules` the same components with their hot spots as operators of kernels, over the very same weights;
+    None where the family has no such variant."""
 
     @property
     def parameters(self) -> int:

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from porting.adapters.gwm.config import AutoencoderConfig
 
+EPS = 1e-6
+"""Added to the mean square before its root."""
 LATENT_BOUND = 2.0
 """Raw latents lie in (-2, 2): bounded, so that noise of a fixed size means the same everywhere."""
 
@@ -36,15 +38,15 @@ class CausalConv(nn.Module):
         return self.conv(remember(x))
 
 
-class ChannelRms(nn.Module):
-    """RMS norm over the channels of every cell: y = x / rms(x) * weight. x (N, C, H, W)."""
+class RmsSilu(nn.Module):
+    """RMS norm over the channels of every cell, then SiLU: y = silu(x / rms(x) * weight). x (N, C, H, W)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * self.weight
+        return F.silu(x * torch.rsqrt(x.square().mean(1, keepdim=True) + EPS) * self.weight)
 
 
 class ResidualBlock(nn.Module):
@@ -52,15 +54,15 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, temporal_kernel: int) -> None:
         super().__init__()
-        self.norm_in = ChannelRms(channels)
+        self.norm_in = RmsSilu(channels)
         self.causal = CausalConv(channels, channels, temporal_kernel)
-        self.norm_out = ChannelRms(channels)
+        self.norm_out = RmsSilu(channels)
         self.spatial = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.spatial.weight)
 
     def forward(self, x: Tensor, remember: Remember) -> Tensor:
-        hidden = self.causal(F.silu(self.norm_in(x)), remember)
-        return x + self.spatial(F.silu(self.norm_out(hidden)))
+        hidden = self.causal(self.norm_in(x), remember)
+        return x + self.spatial(self.norm_out(hidden))
 
 
 class Encoder(nn.Module):
@@ -108,7 +110,7 @@ class Decoder(nn.Module):
         self.conv_in = CausalConv(config.latent_channels, widths[0], config.temporal_kernel)
         self.blocks = nn.ModuleList(ResidualBlock(w, config.temporal_kernel) for w in widths)
         self.up = nn.ModuleList(nn.Conv2d(coarse, fine * 4, 1) for coarse, fine in itertools.pairwise(widths))
-        self.norm_out = ChannelRms(widths[-1])
+        self.norm_out = RmsSilu(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], 3 * config.patch**2, 3, padding=1)
         self.latent_mean = nn.Buffer(torch.zeros(config.latent_channels, 1, 1))
         self.latent_std = nn.Buffer(torch.ones(config.latent_channels, 1, 1))
@@ -120,7 +122,7 @@ class Decoder(nn.Module):
             if level:
                 x = F.pixel_shuffle(self.up[level - 1](F.silu(x)), 2)
             x = block(x, remember)
-        x = self.conv_out(F.silu(self.norm_out(x)))
+        x = self.conv_out(self.norm_out(x))
         return F.pixel_shuffle(x, self.patch) * 0.5 + 0.5
 
     def forward(self, latents: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from porting.adapters.gwm.config import GwmConfig
 
+EPS = 1e-6
+"""Of every norm."""
 NOISE_FEATURES = 16
 """Sine-cosine pairs that describe the noise level."""
 
@@ -79,8 +81,8 @@ class RingAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.norm_query = nn.RMSNorm(width // heads, eps=1e-6)
-        self.norm_key = nn.RMSNorm(width // heads, eps=1e-6)
+        self.norm_query = nn.RMSNorm(width // heads, eps=EPS)
+        self.norm_key = nn.RMSNorm(width // heads, eps=EPS)
         self.out = nn.Linear(width, width, bias=False)
         nn.init.zeros_(self.out.weight)
 
@@ -213,18 +215,24 @@ class Denoiser(nn.Module):
         stepped = latent + (next_noise_level.view(-1, 1, 1, 1) - level) * velocity
         return (stepped, torch.stack([latent, history[:, 0]], dim=1), *keys_values)
 
-    def trunk(
-        self, latent: Tensor, history: Tensor, noise_level: Tensor, action: Tensor, past: Past
-    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Tokens after the last block, the conditioning, the stem's features, and this frame's keys and values."""
+    def embed(
+        self, latent: Tensor, history: Tensor, noise_level: Tensor, action: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens (B, tokens, width), the conditioning (B, width), the stem's features (B, stem_width, h, w)."""
         previous, before = history.unbind(1)
         stem = self.stem_in(torch.cat([latent, previous, (previous - before) * 2], dim=1))
         stem = self.stem_out(F.silu(stem))
         tokens = F.pixel_unshuffle(F.silu(stem), self.patch).flatten(2).transpose(1, 2)
-        x = self.tokens_in(tokens) + self.position
         phase = noise_level[:, None] * self.noise_frequencies
         noise = self.noise_embedding(torch.cat([phase.cos(), phase.sin()], dim=-1))
         conditioning = F.silu(noise + self.action_embedding(action))
+        return self.tokens_in(tokens) + self.position, conditioning, stem
+
+    def trunk(
+        self, latent: Tensor, history: Tensor, noise_level: Tensor, action: Tensor, past: Past
+    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Tokens after the last block, the conditioning, the stem's features, and this frame's keys and values."""
+        x, conditioning, stem = self.embed(latent, history, noise_level, action)
         modulation = self.modulation(conditioning).unflatten(-1, (6, -1))
         keys_values: list[Tensor] = []
         for layer, block in enumerate(self.blocks):
@@ -235,7 +243,11 @@ class Denoiser(nn.Module):
     def head(self, features: Tensor, conditioning: Tensor, stem: Tensor) -> Tensor:
         """The change from the previous latent, (B, C, h, w)."""
         scale, shift = self.modulation_out(conditioning).unsqueeze(1).chunk(2, dim=-1)
-        tokens = self.tokens_out(modulate(features, scale, shift))
+        return self.draw(modulate(features, scale, shift), stem)
+
+    def draw(self, features: Tensor, stem: Tensor) -> Tensor:
+        """The change from modulated features (B, tokens, width)."""
+        tokens = self.tokens_out(features)
         x = F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, self.grid), self.patch)
         x = F.silu(stem + x)
         return self.head_out(F.silu(self.head_in(x)) + x)
@@ -243,7 +255,7 @@ class Denoiser(nn.Module):
 
 def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Layer norm without weights, then (1 + scale) and shift; x (B, tokens, width)."""
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+    return F.layer_norm(x, x.shape[-1:], eps=EPS) * (1 + scale) + shift
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

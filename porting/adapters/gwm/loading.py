@@ -13,7 +13,7 @@ from porting.adapters.gwm.config import GwmConfig
 from porting.adapters.gwm.layout import PARTS, check_tensors, read_config
 from porting.adapters.gwm.program import build_program
 from porting.adapters.gwm.samples import random_samples
-from porting.adapters.gwm.world_model import build_modules
+from porting.adapters.gwm.world_model import build_modules, use_kernels
 from porting.adapters.world_model import SampleSession, WorldModel
 from porting.checkpoint import Checkpoint, open_checkpoint
 from porting.checkpoint.weights import find_non_finite
@@ -51,6 +51,7 @@ def load(checkpoint: Checkpoint) -> WorldModel:
         modules={name: module.eval().requires_grad_(False) for name, module in modules.items()},
         samples=samples,
         sample_source=source,
+        use_kernels=use_kernels,
     )
 
 

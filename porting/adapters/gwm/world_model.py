@@ -1,5 +1,7 @@
 """The GWM family as a world model: its modules, one a component, and its frame program (from `program`)."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -10,7 +12,7 @@ from porting.adapters.gwm.program import build_program
 from porting.adapters.gwm.samples import random_samples
 from porting.adapters.world_model import WorldModel
 
-__all__ = ["build_modules", "build_program", "random_world_model"]
+__all__ = ["build_modules", "build_program", "random_world_model", "use_kernels"]
 
 
 def build_modules(config: GwmConfig) -> dict[str, nn.Module]:
@@ -23,6 +25,13 @@ def build_modules(config: GwmConfig) -> dict[str, nn.Module]:
         "decoder": DecoderSteady(decoder),
     }
     return {name: module.eval().requires_grad_(False) for name, module in modules.items()}
+
+
+def use_kernels(modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """The same components computed by the operators of kernels, see `with_kernels`; triton is imported only here."""
+    from porting.adapters.gwm import with_kernels
+
+    return with_kernels.use_kernels(modules)
 
 
 def random_world_model(config: GwmConfig, seed: int = 0, samples: int = 2, frames: int = 64) -> WorldModel:
@@ -43,4 +52,5 @@ def random_world_model(config: GwmConfig, seed: int = 0, samples: int = 2, frame
         modules=modules,
         samples=random_samples(config, seed, samples, frames),
         sample_source="smooth random frames and bursts of random actions",
+        use_kernels=use_kernels,
     )
