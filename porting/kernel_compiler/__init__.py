@@ -114,7 +114,7 @@ def make_request(
         variant=variant,
         architecture=architecture,
         sizes=kernel.typical,
-        tuning=dict(kernel.tuning_for(architecture) if tuning is None else tuning),
+        tuning=dict(kernel.tuning_for(architecture, variant) if tuning is None else tuning),
         tensor_cores_claimed=claims_tensor_cores(kernel.tensor_cores, variant),
     )
 

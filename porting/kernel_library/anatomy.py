@@ -181,13 +181,13 @@ def _check_sizes(path: Path, module: ModuleType) -> None:
 
 
 def _check_tuning(path: Path, module: ModuleType) -> None:
-    """TUNABLES and SEARCH name what the kernel takes, for architectures that are written as such."""
+    """TUNABLES and SEARCH name what the kernel takes, for architectures, or an architecture and a variant."""
     tunables, search = module.TUNABLES, module.SEARCH
     if not isinstance(tunables, dict) or "default" not in tunables:
         raise KernelError(f'{path}: TUNABLES lacks "default"; give the tuning for an unknown architecture')
     for architecture, tuning in tunables.items():
         if architecture != "default":
-            check_architecture(architecture, f"{path}: TUNABLES")
+            _check_cell(path, module, "TUNABLES", architecture)
         if not isinstance(tuning, dict) or not all(type(value) is int for value in tuning.values()):
             raise KernelError(f"{path}: TUNABLES[{architecture!r}] is {tuning}; make it names and whole numbers")
     _check_tuning_names(path, module, "TUNABLES", {name for tuning in tunables.values() for name in tuning})
@@ -203,13 +203,18 @@ def _check_tuning_names(path: Path, module: ModuleType, table: str, names: Itera
 
 
 def _check_unsupported(path: Path, module: ModuleType) -> None:
-    """UNSUPPORTED's keys are "backend:arch", or that and one of the file's own variants; each has a reason."""
-    claimed = module.DTYPES if hasattr(module, "DTYPES") else module.FORMATS
-    variants = {str(variant).removeprefix("torch.") for variant in claimed}
+    """UNSUPPORTED's keys are architectures, or an architecture and a variant; each has a reason."""
     for key, reason in getattr(module, "UNSUPPORTED", {}).items():
-        architecture, _, variant = key.partition(" ")
-        check_architecture(architecture, f"{path}: UNSUPPORTED")
-        if variant and variant not in variants:
-            raise KernelError(f"{path}: UNSUPPORTED has {key!r}; the kernel's own are {', '.join(sorted(variants))}")
+        _check_cell(path, module, "UNSUPPORTED", key)
         if not isinstance(reason, str) or not reason.strip():
             raise KernelError(f"{path}: UNSUPPORTED[{key!r}] has no reason; say what the architecture lacks")
+
+
+def _check_cell(path: Path, module: ModuleType, table: str, key: str) -> None:
+    """A key is "backend:arch", or that and one of the file's own variants."""
+    claimed = module.DTYPES if hasattr(module, "DTYPES") else module.FORMATS
+    variants = {str(variant).removeprefix("torch.") for variant in claimed}
+    architecture, _, variant = key.partition(" ")
+    check_architecture(architecture, f"{path}: {table}")
+    if variant and variant not in variants:
+        raise KernelError(f"{path}: {table} has {key!r}; the kernel's own are {', '.join(sorted(variants))}")

@@ -6,12 +6,13 @@ judge whether a kernel computes what its reference says.
 
 import hashlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from porting import content
 from porting.errors import KernelError
@@ -60,14 +61,28 @@ class Kernel:
         """Inputs for `launch` and `reference` from the file's own example; the caller seeds torch."""
         return self.example(*sizes, **{"format" if self.formats else "dtype": variant})
 
-    def tuning_for(self, architecture: str) -> dict[str, int]:
+    def tuning_for(self, architecture: str, variant: "Variant | None" = None) -> dict[str, int]:
         """What `launch` takes for an architecture such as "cuda:100": the default, and what differs from it there.
+
+        A variant may differ further: its entry in TUNABLES is named "cuda:100 float32".
 
         Raises:
             KernelError: that is no architecture.
         """
         check_architecture(architecture, str(self.path))
-        return {**self.tunables["default"], **self.tunables.get(architecture, {})}
+        cell = f"{architecture} {str(variant).removeprefix('torch.')}"
+        return {
+            **self.tunables["default"],
+            **self.tunables.get(architecture, {}),
+            **(self.tunables.get(cell, {}) if variant is not None else {}),
+        }
+
+    def variant_of(self, inputs: tuple[Any, ...]) -> "Variant | None":
+        """Which variant these inputs are: the dtype of the first, or the value of the parameter `format`."""
+        if self.dtypes:
+            return cast(Variant, inputs[0].dtype)
+        names = [*inspect.signature(self.reference).parameters]
+        return cast(Variant, inputs[names.index("format")]) if "format" in names else None
 
 
 def kernel_paths(folders: Iterable[Path] | None = None) -> dict[str, Path]:

@@ -148,7 +148,7 @@ def _launch(kernel: Kernel, inputs: tuple[Any, ...]) -> Tensor | tuple[Tensor, .
         mend_interpreter()
         tuning = interpreter_tuning(kernel)
     else:
-        tuning = kernel.tuning_for(active_architecture())
+        tuning = kernel.tuning_for(active_architecture(), kernel.variant_of(inputs))
     return kernel.launch(*_make_contiguous(inputs), **tuning)
 
 

@@ -27,7 +27,7 @@ def test_it_is_as_exact_as_its_reference(path: Path, sizes: tuple[int, ...], var
 @pytest.mark.parametrize("path", PATHS)
 def test_every_tuning_computes_the_same_function(path: Path) -> None:
     kernel = load_kernel(path)
-    tunings = {tuple(sorted(kernel.tuning_for(name).items())) for name in kernel.tunables if name != "default"}
+    tunings = {tuple(sorted(kernel.tuning_for(*name.split()).items())) for name in kernel.tunables if name != "default"}
     for tuning in tunings - {tuple(sorted(kernel.tunables["default"].items()))}:
         assert judge(kernel, odd_example(kernel), kernel.variants[0], **dict(tuning)) == []
 
