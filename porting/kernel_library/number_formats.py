@@ -27,6 +27,7 @@ E2M1 = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5,
 """The sixteen values of fp4. Source: OCP Microscaling Formats v1.0, table 5."""
 LARGEST = {np.dtype(ml_dtypes.float8_e4m3fn): 448.0, np.dtype(ml_dtypes.float8_e5m2): 57344.0}
 LARGEST |= {np.dtype(ml_dtypes.float8_e4m3fnuz): 240.0, np.dtype(ml_dtypes.float8_e5m2fnuz): 57344.0}
+UNSIGNED_ZERO = (np.dtype(ml_dtypes.float8_e4m3fnuz), np.dtype(ml_dtypes.float8_e5m2fnuz))
 POISON_BYTE = 0x5A
 
 
@@ -67,7 +68,10 @@ def convert(values: Array, target: np.dtype[Any], toward_zero: bool = False) -> 
         if toward_zero:
             away = np.abs(rounded.astype(np.float64)) > np.abs(exact.astype(np.float64))
             # The formats order magnitudes as their bits do: one less is the next number towards zero.
-            rounded = (rounded.view(unsigned(target)) - away.astype(unsigned(target))).view(target)
+            bits = rounded.view(unsigned(target)) - away.astype(unsigned(target))
+            if target in UNSIGNED_ZERO:  # where negative zero would be, there is NaN
+                bits[away & (bits == 0x80)] = 0
+            rounded = bits.view(target)
     return rounded
 
 

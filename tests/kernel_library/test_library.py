@@ -202,7 +202,7 @@ BROKEN = [
     (
         "def reference(x: Tensor, factor: float)",
         "def reference(factor: float, x: Tensor)",
-        "reference (factor: float, x: Tensor)",
+        "(factor: float, x: Tensor)",
     ),
     ("def reference(x: Tensor, factor: float)", "def reference(x: Tensor, factor: int)", "give both the same inputs"),
     ("def reference(x: Tensor, factor: float)", "def reference(x: Tensor, factor)", "factor as None; annotate"),
