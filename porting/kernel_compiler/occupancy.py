@@ -20,10 +20,10 @@ class Occupancy:
 
 @dataclass(frozen=True)
 class StreamingMultiprocessor:
-    """What the programs of an NVIDIA chip share."""
+    """What the programs of an NVIDIA chip share; None is known to nobody."""
 
-    warps: int
-    programs: int
+    warps: int | None
+    programs: int | None
     shared_bytes: int
     tensor_memory_columns: int = 0
 
@@ -39,11 +39,12 @@ NVIDIA: dict[int, StreamingMultiprocessor] = {
     90: StreamingMultiprocessor(warps=64, programs=32, shared_bytes=228 << 10),
     100: StreamingMultiprocessor(warps=64, programs=32, shared_bytes=228 << 10, tensor_memory_columns=512),
     103: StreamingMultiprocessor(warps=64, programs=32, shared_bytes=228 << 10, tensor_memory_columns=512),
+    # Rubin: "up to 328 KB and 288 KB of tensor memory", triton-lang/triton PR 10936; 576 columns, its compiler.py.
+    107: StreamingMultiprocessor(warps=None, programs=None, shared_bytes=328 << 10, tensor_memory_columns=576),
     110: StreamingMultiprocessor(warps=48, programs=24, shared_bytes=228 << 10, tensor_memory_columns=512),
     120: StreamingMultiprocessor(warps=48, programs=24, shared_bytes=100 << 10),
     121: StreamingMultiprocessor(warps=48, programs=24, shared_bytes=100 << 10),
 }
-NVIDIA_UNKNOWN = {107: "nobody published how many warps and registers a Rubin multiprocessor holds"}
 REGISTERS = 64 << 10
 """Of a multiprocessor, 32 bits each: the same arch_traits.h."""
 REGISTER_UNIT = 256
@@ -92,17 +93,22 @@ def nvidia_occupancy(
     """
     limits = NVIDIA.get(architecture)
     if limits is None:
-        return Occupancy(unknown=NVIDIA_UNKNOWN.get(architecture, f"the limits of sm_{architecture} are in no table"))
-    warp_registers = _round_up(32 * registers, REGISTER_UNIT)
+        return Occupancy(unknown=f"the limits of sm_{architecture} are in no table")
     reserved = SHARED_RESERVED if architecture >= 80 else 0
-    fits = {
-        "warps": limits.warps // warps,
-        "registers": REGISTERS // max(warp_registers, 1) // warps,
-        "shared memory": limits.shared_bytes // max(_round_up(shared_bytes, SHARED_UNIT) + reserved, 1),
-        "programs": limits.programs,
-    }
+    fits = {"shared memory": limits.shared_bytes // max(_round_up(shared_bytes, SHARED_UNIT) + reserved, 1)}
     if tensor_memory_columns:
         fits["tensor memory"] = limits.tensor_memory_columns // tensor_memory_columns
+    if limits.warps is None or limits.programs is None:
+        # What alone is too much for the chip is too much whatever else is unknown.
+        if 0 in fits.values():
+            return _lowest(fits, warps, warps)
+        return Occupancy(unknown=f"nobody published how many warps a multiprocessor of sm_{architecture} holds")
+    fits = {
+        "warps": limits.warps // warps,
+        "registers": REGISTERS // max(_round_up(32 * registers, REGISTER_UNIT), 1) // warps,
+        **fits,
+        "programs": limits.programs,
+    }
     return _lowest(fits, warps, limits.warps)
 
 
