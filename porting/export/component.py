@@ -45,7 +45,7 @@ def export_component(world_model: WorldModel, component_name: str, out_dir: Path
         BackendMissingError: onnxruntime is not there to prove the graph with.
     """
     start = time.perf_counter()
-    spec, module = _find_component(world_model, component_name)
+    spec, module = find_component(world_model, component_name)
     others, example = (draw_example(world_model.program, spec, seed) for seed in (2, 1))
     probe_module(module, spec, example, others)
     program = trace_module(module, spec, example)
@@ -56,9 +56,9 @@ def export_component(world_model: WorldModel, component_name: str, out_dir: Path
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".export-") as folder:
         path = Path(folder) / f"{component_name}.onnx"
         files = write_graph(model, path)
-        contract = _prove(world_model.program, spec, module, path, model)
+        contract = prove_graph(world_model.program, spec, module, path, model)
         files.append(write_program(program, path.with_suffix(".pt2")))
-        _move(files, out_dir)
+        move_files(files, out_dir)
     if len(files) == 2:  # an earlier export may have been larger
         (out_dir / f"{component_name}.onnx.data").unlink(missing_ok=True)
     operators = count_operators(model)
@@ -76,15 +76,25 @@ def export_component(world_model: WorldModel, component_name: str, out_dir: Path
     )
 
 
-def _find_component(world_model: WorldModel, name: str) -> tuple[ComponentSpec, nn.Module]:
+def find_component(world_model: WorldModel, name: str) -> tuple[ComponentSpec, nn.Module]:
+    """What the program declares of a component, and its module.
+
+    Raises:
+        ExportError: there is no such component, or no module of it.
+    """
     names = [component.name for component in world_model.program.components]
     if name not in names or name not in world_model.modules:
         raise ExportError(f"{world_model.name}: has no component {name!r} with a module; there are {sorted(names)}")
     return world_model.program.component(name), world_model.modules[name]
 
 
-def _prove(program: Program, spec: ComponentSpec, module: nn.Module, path: Path, model: ir.Model) -> StateContract:
-    """Run the written graph against the module; onnxruntime is asked for only here."""
+def prove_graph(program: Program, spec: ComponentSpec, module: nn.Module, path: Path, model: ir.Model) -> StateContract:
+    """Run the written graph against the module; onnxruntime is asked for only here.
+
+    Raises:
+        StateContractError: an output differs at some step.
+        BackendMissingError: onnxruntime is not installed.
+    """
     try:
         from porting.export.session import GraphSession
     except ModuleNotFoundError as cause:
@@ -96,7 +106,7 @@ def _prove(program: Program, spec: ComponentSpec, module: nn.Module, path: Path,
     return prove_contract(program, spec.name, module, session.run, PROBED)
 
 
-def _move(files: list[Path], out_dir: Path) -> None:
-    """The graph last: where it stands, its weights stand too."""
+def move_files(files: list[Path], out_dir: Path) -> None:
+    """Into the folder, the graph, which is the first, last: where it stands, its weights stand too."""
     for file in reversed(files):
         os.replace(file, out_dir / file.name)

@@ -20,7 +20,7 @@ from triton.runtime.jit import JITFunction
 
 from porting.errors import KernelError
 from porting.kernel_library.interpreter import mend_interpreter
-from porting.kernel_library.library import Kernel, find_kernels
+from porting.kernel_library.library import Kernel, kernel_paths, load_kernel
 
 NAMESPACE = "worldport"
 """Of the operators; a component calls `torch.ops.worldport.<kernel>`."""
@@ -31,7 +31,9 @@ _registered: dict[str, Kernel] = {}
 
 
 def register_operators(kernels: Mapping[str, Kernel] | None = None) -> dict[str, Kernel]:
-    """Make an operator of every kernel, by default of the project's own; what is there already stays.
+    """Make an operator of every kernel, by default of the project's own.
+
+    An operator that is there already stays: what the project's files are is read once a process.
 
     Returns:
         Name -> kernel of the operators asked for.
@@ -39,7 +41,7 @@ def register_operators(kernels: Mapping[str, Kernel] | None = None) -> dict[str,
     Raises:
         KernelError: a kernel of one of these names, but of other source, has its operator already.
     """
-    wanted = find_kernels() if kernels is None else dict(kernels)
+    wanted = _own_kernels() if kernels is None else dict(kernels)
     for name, kernel in wanted.items():
         known = _registered.get(name)
         if known is None:
@@ -51,6 +53,14 @@ def register_operators(kernels: Mapping[str, Kernel] | None = None) -> dict[str,
                 " a name of its own, or a process of its own"
             )
     return {name: _registered[name] for name in wanted}
+
+
+def _own_kernels() -> dict[str, Kernel]:
+    own = {}
+    for name, path in kernel_paths().items():
+        known = _registered.get(name)
+        own[name] = known if known is not None and known.path == path.resolve() else load_kernel(path)
+    return own
 
 
 def registered_kernel(target: object) -> Kernel | None:

@@ -245,4 +245,4 @@ def test_without_onnxruntime_the_contract_is_not_proved(tmp_path: Path, monkeypa
     empty = ir.Model(ir.Graph([], [], nodes=[], opset_imports={"": 20}), ir_version=10)
     spec = model.program.component("step")
     with pytest.raises(BackendMissingError, match="onnxruntime is not installed; pip install"):
-        component._prove(model.program, spec, model.modules["step"], tmp_path / "step.onnx", empty)
+        component.prove_graph(model.program, spec, model.modules["step"], tmp_path / "step.onnx", empty)

@@ -1,7 +1,7 @@
 """The GWM components with their hot spots as the operators of kernels, over the very weights of the plain components.
 
-Same forward, same parameters, same function: what differs is how it is computed. It does not know what runs an operator:
-on a CPU that is the kernel's reference, on a device the kernel.
+Same forward, same parameters, same function: what differs is how it is computed. It does not know what runs an
+operator: on a CPU that is the kernel's reference, on a device the kernel.
 """
 
 from collections.abc import Mapping
