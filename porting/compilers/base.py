@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -60,6 +60,10 @@ class CompileRequest(Model):
     """What the profile calls the device: sm_120, gfx950; None for a CPU."""
     batch: BatchRange | None = None
     """None compiles the static shapes of the program, which is what the runners drive."""
+    hardware: Literal["same device", "same architecture", "newer architectures"] = "same device"
+    """Where an engine that is timed on a device shall run too; the further, the fewer kernels there are to choose."""
+    newer_versions: bool = False
+    """Whether such an engine shall run under newer versions of its library too."""
     timing_cache: Path | None = None
     """A file that a compiler which times kernels on the device reads first and writes back."""
 

@@ -20,7 +20,7 @@ from porting.tensor_spec import Precision
 
 FLOAT = ir.DataType.FLOAT
 TYPES: dict[Precision, ir.DataType] = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
-TYPED_OPSET = 23
+BFLOAT16_OPSET = 23
 """From here on every operator of a world model is defined for bfloat16 too: Conv since 22, Attention since 23."""
 QUANTISED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearMatMul", "QLinearConv"}
 DTYPE_ATTRIBUTES = ("to", "dtype")
@@ -46,7 +46,7 @@ def retype_graph(model: ir.Model, precision: Precision, where: str) -> Retyped:
     """Change the types, in place.
 
     Args:
-        model: a graph without control flow, functions or constant nodes; its opset is raised.
+        model: a graph without control flow, functions or constant nodes; for bf16 its opset is raised.
         precision: fp16 or bf16; at fp32 nothing changes.
         where: how errors name this.
 
@@ -54,26 +54,27 @@ def retype_graph(model: ir.Model, precision: Precision, where: str) -> Retyped:
         CompileError: the graph is quantised, or has an operator that is not ONNX's.
     """
     done = Retyped()
-    if precision == "fp32":
-        return done
     quantised = sorted({node.op_type for node in model.graph} & QUANTISED)
     if quantised:
-        raise CompileError(f"{where}: is quantised already ({', '.join(quantised)}); ask for fp32")
-    raise_opset(model, TYPED_OPSET, where)
-    _Retyping(model.graph, TYPES[precision], where, done).run()
+        raise CompileError(f"{where}: is quantised already ({', '.join(quantised)}); export it in float32")
+    if precision == "fp32":
+        return done
+    if precision == "bf16":
+        raise_opset(model, BFLOAT16_OPSET, where)
+    _Retyping(model, TYPES[precision], where, done).run()
     return done
 
 
 class _Retyping:
     """One pass over one graph: first who wants which type, then the types, then Casts where they differ."""
 
-    def __init__(self, graph: ir.Graph, half: ir.DataType, where: str, done: Retyped) -> None:
-        self._graph, self._half, self._done = graph, half, done
+    def __init__(self, model: ir.Model, half: ir.DataType, where: str, done: Retyped) -> None:
+        self._graph, self._half, self._done = model.graph, half, done
         self._word = f"tensor({half.name.lower()})"
         self._kept_uses: set[tuple[ir.Node, int]] = set()
         self._kept_outputs: set[ir.Value] = set()
-        for node in graph:
-            self._note_kept(node, schema_of(node, TYPED_OPSET, where))
+        for node in model.graph:
+            self._note_kept(node, schema_of(node, model.opset_imports.get(node.domain, 1), where))
 
     def run(self) -> None:
         inputs = [value for value in self._graph.inputs if value.dtype == FLOAT]

@@ -1,22 +1,139 @@
-"""What TensorRT and TensorRT-RTX build alike: parse a typed graph strictly, give it its shapes, serialize the engine.
+"""What TensorRT and TensorRT-RTX build alike: a typed graph, parsed strictly, with its shapes, to an engine.
 
-Both bindings have the same classes here, so the module is given as `trt` and imported by its own compiler only. Of
-devices, precisions and what is in an engine it knows nothing.
+Both bindings have the same classes here, so the module is given as `trt` and imported by its own compiler only. How
+an engine is looked into, and for which devices it is, it leaves to them.
 """
 
-from collections.abc import Sequence
+import functools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from porting.compilers.base import BatchRange
+import onnx_ir as ir
+
+from porting.compilers.attention import count_attention, fuse_attention
+from porting.compilers.base import BatchRange, CompileRequest
+from porting.compilers.batch import open_batch
+from porting.compilers.component_graph import load_graph, write_graph
+from porting.compilers.retype import Retyped, retype_graph
 from porting.errors import CompileError
+from porting.tensor_spec import Precision
+
+Reading = TypeVar("Reading")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+HALF = ("fp16", "bf16")
+"""Precisions for which there are fused attention kernels."""
 
 MESSAGE_CHARACTERS = 600
 """Of TensorRT's own words, in an error: some hold the whole call stack."""
 
 
+@dataclass(frozen=True)
+class Built(Generic[Reading]):
+    """One engine, what was read from it, and what it was built from."""
+
+    plan: bytes
+    reading: Reading
+    fused: int
+    """Attentions that became one kernel."""
+    attentions: int
+    """Attentions of the graph."""
+    retyped: Retyped
+
+
+@dataclass(frozen=True)
+class TypedGraph:
+    """A component's graph as it is given to the parser."""
+
+    model: ir.Model
+    attentions: int
+    retyped: Retyped
+
+
+def prepare_graph(request: CompileRequest, rewrite: bool) -> TypedGraph:
+    """The component in the precision asked for, with an open batch if that was asked for.
+
+    Args:
+        request: names the component.
+        rewrite: give attention as one operator, which TensorRT builds as one kernel or not at all.
+
+    Raises:
+        CompileError: the graph cannot be changed so.
+    """
+    model = load_graph(request)
+    attentions = count_attention(model)
+    if rewrite:
+        fuse_attention(model, request.where)
+    if request.batch is not None:
+        open_batch(model, request.where, request.batch.shared)
+    return TypedGraph(model, attentions, retype_graph(model, request.precision, request.where))
+
+
+def build_best(
+    request: CompileRequest, build: Callable[[CompileRequest, bool], Built[Reading]]
+) -> tuple[Built[Reading], str]:
+    """Build from the graph as it was exported; where that leaves an attention in pieces, also with it as one operator.
+
+    As exported comes first: TensorRT fuses what it recognises together with the transposes around it.
+
+    Returns:
+        The engine with more fused attentions, and a note why it is that one.
+
+    Raises:
+        CompileError: the graph as it was exported cannot be built.
+    """
+    plain = build(request, False)
+    if plain.fused >= plain.attentions or request.precision not in HALF:
+        return plain, "as exported"
+    try:
+        rewritten = build(request, True)
+    except CompileError as cause:
+        return plain, f"as exported; as one operator it does not build: {cause}"
+    if rewritten.fused <= plain.fused:
+        return plain, f"as exported; as one operator {rewritten.fused} are"
+    return rewritten, f"as one operator; as exported {plain.fused} are"
+
+
+def describe_build(built: Built[Any], note: str) -> dict[str, str]:
+    """What a reader wants to know of a build beside counts."""
+    detail = {"attention": "none"}
+    if built.attentions:
+        detail["attention"] = f"{built.fused} of {built.attentions} are one kernel ({note})"
+    done = built.retyped
+    if done.casts:
+        detail["change of types"] = (
+            f"{done.casts} casts, {done.kept_float32} nodes with float32 operands, {done.clamped} constants clamped,"
+            f" {done.raised} kept from vanishing"
+        )
+    return detail
+
+
+def write_facts(artifact: Path, facts: dict[str, object]) -> Path:
+    """Write what an engine is for beside it, where its runner looks; returns the file."""
+    file = artifact.with_suffix(".json")
+    file.write_text(json.dumps(facts, sort_keys=True), encoding="utf-8")
+    return file
+
+
+def parse_graph(trt: Any, builder: Any, logger: Any, model: ir.Model, request: CompileRequest) -> Any:
+    """The strongly typed network of a graph, through a file that goes again.
+
+    Raises:
+        CompileError: the parser does not take it; the message names the node.
+    """
+    files = write_graph(model, request.artifact(".typed.onnx"))
+    try:
+        return parse_network(trt, builder, logger, files[0], request.where)
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+@functools.cache
 def make_logger(trt: Any) -> Any:
-    """A logger of that binding that keeps warnings and errors in `lines`; one serves a whole process."""
+    """The process's logger of that binding, which keeps errors in `lines`: TensorRT writes to the first one only."""
 
     class KeepingLogger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:

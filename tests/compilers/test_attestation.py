@@ -7,7 +7,7 @@ import openvino as ov
 import pytest
 from openvino import opset13
 
-from porting.compilers import inductor, onnxruntime, openvino
+from porting.compilers import inductor, onnxruntime_session, openvino
 from tests.runners.artifacts import make_request
 
 
@@ -23,7 +23,7 @@ from tests.runners.artifacts import make_request
 )
 def test_a_node_counts_as_the_coarsest_it_touches(reads: list[str], makes: list[str], precision: str) -> None:
     node = {"input_type_shape": [{kind: [1]} for kind in reads], "output_type_shape": [{kind: [1]} for kind in makes]}
-    assert onnxruntime.precision_of(node) == precision
+    assert onnxruntime_session.precision_of(node) == precision
 
 
 @pytest.mark.parametrize(
