@@ -10,7 +10,7 @@ The stock interpreter of Triton 3.9.0 is wrong without a word in these places; e
 - A float argument stays a Python float, which takes part in promotion as a literal. On a device it is fp32.
 - `tl.dot` of fp32 ignores `input_precision`. Here tf32 drops what tensor cores drop, so fp32 that must be exact has to
   say "ieee".
-- `tl.sum` of fp16 accumulates in fp32. Here it adds in fp16, in a tree as warps do.
+- `tl.sum` of fp16 accumulates in fp32. Here narrow floats are added in their own type, in a tree as warps do.
 - A masked load without `other` yields 0. On a device it is undefined: here it is NaN, or a far integer.
 - A float that no integer of the target type can hold is converted to something. On a device it is undefined: refused.
 - Addresses outside the kernel's tensors are read and written. Here they are refused (`memory_guard`).
