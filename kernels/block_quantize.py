@@ -81,6 +81,7 @@ def quantize_rows(x_ptr, values_ptr, scales_ptr, rows, columns, BLOCK_ROWS: tl.c
         place = row[:, None] * columns + column[None, :]
         x = tl.load(x_ptr + place, mask=inside, other=0.0).to(tl.float32)
         scaled = tl.where(finite[:, None], x * inverse[:, None], 0.0)
+        # Not every device's conversion saturates.
         value = tl.minimum(tl.maximum(scaled, -448.0), 448.0)
         tl.store(values_ptr + place, value.to(tl.float8e4nv), mask=inside)
 
@@ -210,10 +211,11 @@ def _floor_log2(x: Tensor) -> Tensor:
 
 def _e2m1_codes(x: Tensor) -> Tensor:
     """Codes 0 to 15 as int32. The sign is read from 1 / x, for a zero has one as well."""
-    magnitude = x.abs()
-    code = sum((magnitude > middle).to(torch.int32) for middle in TIES_TO_LOWER)
-    code = code + sum((magnitude >= middle).to(torch.int32) for middle in TIES_TO_UPPER)
-    return code + 8 * (1.0 / x < 0.0).to(torch.int32)
+    magnitude = x.abs().unsqueeze(-1)
+    lower = magnitude > torch.tensor(TIES_TO_LOWER, device=x.device)
+    upper = magnitude >= torch.tensor(TIES_TO_UPPER, device=x.device)
+    code = lower.to(torch.int32).sum(-1) + upper.to(torch.int32).sum(-1)
+    return code + 8 * (1.0 / x < 0.0).to(code.dtype)
 
 
 def launch(x: Tensor, tensor_scale: Tensor | None, format: str, **tuning: int) -> tuple[Tensor, Tensor]:
@@ -253,10 +255,11 @@ FORMATS = ("fp8", "mxfp8", "mxfp4", "nvfp4")
 def example(rows: int, columns: int, format: str) -> tuple[Tensor, Tensor | None, str]:
     """x (rows, columns) bfloat16, its tensor_scale, the format.
 
-    Rows over many orders of magnitude; row 0 holds every midpoint between two e2m1 values with both signs, row 1 zeros
-    of both signs, row 2 constants that just saturate e4m3, row 3 subnormals.
+    Rows over many orders of magnitude, the last column far above the others. Row 0 holds every midpoint between two
+    e2m1 values with both signs, row 1 zeros of both signs, row 2 constants that just saturate e4m3, row 3 subnormals.
     """
     x = torch.randn(rows, columns) * 2.0 ** torch.randint(-20, 20, (rows, 1))
+    x[:, -1] *= 100
     ties = torch.tensor([*TIES_TO_LOWER, *TIES_TO_UPPER, E2M1_MAX, 0.0])
     hard = torch.stack(
         [

@@ -207,11 +207,11 @@ def compare_steps(name: str, output: Tensor, truth: Tensor, own: Tensor) -> list
     if output.dtype != own.dtype:
         return [f"is {output.dtype}, the reference {own.dtype}"]
     truth = truth.to(own.dtype)
-    different = (as_bits(output) != as_bits(own)) & (as_bits(output) != as_bits(truth))
+    different = (as_bits(output) != as_bits(own)).any(-1) & (as_bits(output) != as_bits(truth)).any(-1)
     if not different.any():
         return []
     steps, _ = STEPS_ALLOWED.get(name, (0, ""))
-    distance = (output.double() - own.double()).abs()
+    distance = (output.double() - own.double()).abs().flatten()
     far, share = int((distance[different] > steps).sum()), float(different.double().mean())
     if far or not steps or share > STEPS_SHARE:
         return [f"{int(different.sum())} of {output.numel()} values are not the reference's, {far} by over {steps}"]
