@@ -209,6 +209,8 @@ class KernelRecord(Model):
     occupancy_limiter: str | None = None
     """What keeps one more program away: "registers", "shared memory", "warps", ..."""
     instructions: int | None = None
+    loop_instructions: int | None = None
+    """Those of them that stand in loops."""
     tensor_instructions: dict[str, int] = {}
     """Matrix instructions by mnemonic."""
     native_tensor_instructions: int | None = None

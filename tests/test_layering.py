@@ -33,10 +33,12 @@ ROWS = (
     Row(1, ("tensor_spec",), up_to(0)),
     Row(1, ("profile", "program"), up_to(0), also=frozenset({"tensor_spec"})),
     Row(1, ("record",), up_to(0), also=frozenset({"tensor_spec", "profile", "program"})),
-    Row(2, ("bundle", "checkpoint", "kernel_library", "content", "host"), up_to(1)),
+    Row(2, ("bundle", "checkpoint", "content", "host", "devices"), up_to(1)),
+    Row(2, ("kernel_library",), up_to(1), also=frozenset({"content"})),
     Row(3, ("adapters",), up_to(2)),
     Row(4, ("export",), up_to(3)),
     Row(5, ("compilers", "runners"), up_to(2)),
+    Row(5, ("kernel_compiler",), up_to(2)),
     Row(5, ("rollout",), up_to(2), also=frozenset({"runners"})),
     Row(5, ("emulators",), up_to(1)),
     # The reference is a rollout too: it is recorded by the engine that runs the port.
@@ -57,9 +59,11 @@ BACKENDS = {
         "compilers.inductor",
         "export",
         "export.*",
+        "kernel_compiler.*",
         "kernel_library",
         "kernel_library.*",
         "runners.eager",
+        "runners.exported",
         "runners.inductor",
         "trace",
         "trace.*",
@@ -69,8 +73,10 @@ BACKENDS = {
     "openvino": ("compilers.openvino*", "runners.openvino*"),
     "tensorrt": ("compilers.tensorrt", "runners.tensorrt"),
     "tensorrt_rtx": ("compilers.tensorrt_rtx", "runners.tensorrt_rtx"),
-    "triton": ("compilers.triton*", "kernel_library", "kernel_library.*", "runners.triton*"),
+    "triton": ("compilers.triton*", "kernel_compiler.*", "kernel_library", "kernel_library.*", "runners.triton*"),
     "migraphx": ("compilers.migraphx", "runners.migraphx"),
+    "pynvml": ("devices.nvidia",),
+    "amdsmi": ("devices.amd",),
 }
 
 

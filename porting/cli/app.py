@@ -78,10 +78,13 @@ def _options(
     """Port a world-model checkpoint to an accelerator, and prove the port."""
 
 
-def main() -> None:
-    """Run the command that the process was started with."""
-    # They register themselves, in the order of the help text; each imports what it needs when it runs.
+def load_commands() -> typer.Typer:
+    """The app with every command; they register themselves, in the order of the help text."""
     for module in ("port_commands", "bundle_commands", "about_commands"):
         importlib.import_module(f"porting.cli.{module}")
+    return app
 
-    app(prog_name="worldport")
+
+def main() -> None:
+    """Run the command that the process was started with."""
+    load_commands()(prog_name="worldport")

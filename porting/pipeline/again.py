@@ -8,10 +8,10 @@ from porting.bundle import Bundle, forget_stage
 from porting.errors import UsageError
 from porting.host import describe_host
 from porting.pipeline.abilities import describe_ability
-from porting.pipeline.compiling import plan_compiles
+from porting.pipeline.compiling import change_target, note_chains, plan_compiles
 from porting.pipeline.drivers import bundled_drivers
 from porting.pipeline.judging import REPORT_FILES, judge_all, write_reports
-from porting.pipeline.measuring import Session, change_target, chosen_backends, plan_parity, plan_throughput
+from porting.pipeline.measuring import Session, chosen_backends, plan_parity, plan_throughput
 from porting.pipeline.progress import Observer, Silent
 from porting.pipeline.workshop import Workshop
 from porting.record import PortRecord, Step
@@ -86,6 +86,7 @@ def compile_again(path: Path, targets: tuple[str, ...], threads: int, jobs: int,
     with bundle.locked():
         workshop = Workshop(bundle, open_intact(bundle), observer)
         names = choose_targets(workshop.record, targets)
+        note_chains(workshop, names)
         stages = [
             stage
             for name in names

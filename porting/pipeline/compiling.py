@@ -1,12 +1,13 @@
 """Compiles every component with every backend of a target's profile, each in a child process, each resumable."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from porting import __version__, compilers
 from porting.errors import CompileError
-from porting.pipeline.abilities import DISTRIBUTIONS, find_versions
+from porting.pipeline.abilities import DISTRIBUTIONS, describe_ability, find_versions
 from porting.pipeline.workshop import Stage, Update, Workshop
-from porting.record import ArtifactRecord, Host, PortRecord
+from porting.record import ArtifactRecord, ChainLink, Host, PortRecord, TargetRecord
 
 
 def compile_name(target: str, component: str, backend: str) -> str:
@@ -14,17 +15,33 @@ def compile_name(target: str, component: str, backend: str) -> str:
     return f"compile {target} {component} {backend}"
 
 
+def kernel_export_name(component: str) -> str:
+    """The stage that exports a component with its kernels as operators, which the triton backend compiles."""
+    return f"export {component} with kernels"
+
+
 def target_folder(target: str) -> str:
     """Where a target's files stand in a bundle."""
     return f"targets/{target}"
 
 
+def building(target: TargetRecord) -> tuple[str, ...]:
+    """Backends that this host can try for the target, in the profile's order of preference."""
+    return tuple(link.backend for link in target.chain if link.builds)
+
+
+def note_chains(workshop: Workshop, targets: Iterable[str]) -> None:
+    """Put each target's fallback chain into the record: what this host can try, and why not the rest."""
+    for name in targets:
+        ability = describe_ability(workshop.record.targets[name].profile)
+        chain = tuple(ChainLink(backend=k.backend, builds=k.builds, reason=k.reason) for k in ability.chain)
+        workshop.change(change_target(name, {"chain": chain}))
+
+
 def plan_compiles(workshop: Workshop, target: str, component: str, host: Host) -> list[Stage]:
-    """One stage for each backend of the target's profile; the component has been exported."""
-    return [
-        _plan_compile(workshop, target, component, backend, host)
-        for backend in workshop.record.targets[target].profile.compile.backends
-    ]
+    """One stage for each backend of the target's chain that builds here; the component has been exported."""
+    backends = building(workshop.record.targets[target])
+    return [_plan_compile(workshop, target, component, backend, host) for backend in backends]
 
 
 def _plan_compile(workshop: Workshop, target: str, component: str, backend: str, host: Host) -> Stage:
@@ -43,6 +60,7 @@ def _plan_compile(workshop: Workshop, target: str, component: str, backend: str,
             opset=opset,
             out_dir=out,
             threads=host.threads,
+            architecture=device.architecture,
         )
         artifact = compilers.compile_component(request)
         if artifact.error is not None or artifact.path is None:
@@ -58,7 +76,7 @@ def _plan_compile(workshop: Workshop, target: str, component: str, backend: str,
     return Stage(
         name=compile_name(target, component, backend),
         inputs={
-            "device": device.model_dump(),
+            "device": [device.kind, device.architecture],
             "host": [host.cpu, host.machine] if device.kind == "cpu" else [],
             "opset": opset,
             "precision": precision,
@@ -67,9 +85,19 @@ def _plan_compile(workshop: Workshop, target: str, component: str, backend: str,
             "worldport": __version__,
         },
         work=work,
-        after=(f"export {component}",),
+        after=(f"export {component}", *([kernel_export_name(component)] if backend == "triton" else [])),
         on_error=on_error,
     )
+
+
+def change_target(target: str, fields: Mapping[str, object]) -> Update:
+    """An update of some fields of one target's record."""
+
+    def update(record: PortRecord) -> PortRecord:
+        changed = record.targets[target].model_copy(update=fields)
+        return record.model_copy(update={"targets": {**record.targets, target: changed}})
+
+    return update
 
 
 def _in_bundle(artifact: ArtifactRecord, folder: Path, out: Path) -> ArtifactRecord:
@@ -95,7 +123,6 @@ def _put(target: str, artifact: ArtifactRecord) -> Update:
         others = [a for a in old.artifacts if (a.component, a.backend) != key]
         order = [component.name for component in record.program.components]
         artifacts = sorted([*others, artifact], key=lambda a: (order.index(a.component), a.backend))
-        new = old.model_copy(update={"artifacts": tuple(artifacts)})
-        return record.model_copy(update={"targets": {**record.targets, target: new}})
+        return change_target(target, {"artifacts": tuple(artifacts)})(record)
 
     return update

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from porting.errors import BackendMissingError
 from porting.pipeline.abilities import find_version
 from porting.pipeline.measuring import Driver
 from porting.program import Program
@@ -20,8 +21,10 @@ def eager_drivers(program: Program, modules: Modules, precision: Precision) -> d
 
     def driver(compile: bool) -> Driver:
         def open_all() -> Mapping[str, Runner]:
-            from porting.runners import eager  # torch is loaded only where it is measured
-
+            try:
+                from porting.runners import eager  # torch is loaded only where it is measured
+            except ImportError as cause:
+                raise BackendMissingError(f"PyTorch: cannot be imported ({cause}); install torch to compare") from cause
             loaded = modules()
             return {s.name: eager.TorchRunner(loaded[s.name], s, precision, compile) for s in program.components}
 
@@ -36,7 +39,7 @@ def bundled_drivers(record: PortRecord, folder: Path, precision: Precision) -> d
         return {}
 
     def modules() -> Mapping[str, Any]:
-        from porting.runners import exported
+        from porting.runners import exported  # after `eager`, which says what is missing
 
         return {
             component.name: exported.load_module((folder / component.path).with_suffix(".pt2"))

@@ -3,8 +3,7 @@
 from porting import content, report, verdict
 from porting.bundle import add_stage, forget_stage
 from porting.pipeline.abilities import describe_ability
-from porting.pipeline.compiling import compile_name
-from porting.pipeline.measuring import change_target
+from porting.pipeline.compiling import change_target, compile_name
 from porting.pipeline.workshop import Workshop
 from porting.record import LADDER, Check, Outcome, PortRecord, StageRecord, Step, Verdict
 

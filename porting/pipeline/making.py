@@ -39,8 +39,7 @@ def plan_export(model: "WorldModel", component: str, opset: int) -> Stage:
         out = folder / "components"
         out.mkdir()
         made = export_component(model, component, out, opset)
-        placed = made.model_copy(update={"path": (out / made.path).relative_to(folder).as_posix()})
-        return lambda record: _put_component(record, placed)
+        return lambda record: _put_component(record, made)
 
     return Stage(
         name=export_name(component),

@@ -14,7 +14,7 @@ from porting import __version__, parity, runners, throughput
 from porting.bundle import forget_stage
 from porting.errors import BundleError
 from porting.pipeline.choosing import Field, choose, measure_field, open_field, worst_ratio
-from porting.pipeline.compiling import compile_name, target_folder
+from porting.pipeline.compiling import building, change_target, compile_name, target_folder
 from porting.pipeline.workshop import Stage, Update, Workshop
 from porting.program import Program
 from porting.record import Host, OutputParity, ParityEvidence, PortRecord, TargetRecord, ThroughputEvidence
@@ -66,7 +66,7 @@ class Session:
         return tuple(
             compile_name(self.target, component.name, backend)
             for component in self.program.components
-            for backend in self.record.profile.compile.backends
+            for backend in building(self.record)
         )
 
     def inputs(self) -> dict[str, object]:
@@ -222,16 +222,6 @@ def _artifact_driver(session: Session, backends: Mapping[str, str]) -> Driver:
         }
 
     return open_all
-
-
-def change_target(target: str, fields: Mapping[str, object]) -> Update:
-    """An update of some fields of one target's record."""
-
-    def update(record: PortRecord) -> PortRecord:
-        changed = record.targets[target].model_copy(update=fields)
-        return record.model_copy(update={"targets": {**record.targets, target: changed}})
-
-    return update
 
 
 def _clear_measured(record: PortRecord, target: str) -> PortRecord:

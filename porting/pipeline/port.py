@@ -10,9 +10,10 @@ from porting.adapters.registry import load_world_model
 from porting.bundle import Bundle, forget_stage
 from porting.host import describe_host
 from porting.pipeline.abilities import describe_ability
-from porting.pipeline.compiling import compile_name, plan_compiles
+from porting.pipeline.compiling import building, compile_name, note_chains, plan_compiles
 from porting.pipeline.drivers import eager_drivers
 from porting.pipeline.judging import judge_all, prune_artifacts, write_reports
+from porting.pipeline.kernels import KernelBatch, kernels_name
 from porting.pipeline.making import plan_export, plan_trace
 from porting.pipeline.measuring import Driver, Session, chosen_backends, plan_parity, plan_throughput
 from porting.pipeline.progress import Observer
@@ -32,7 +33,7 @@ def export(request: PortRequest, observer: Observer) -> PortRecord:
     """
     with _opened(request, observer) as (workshop, model, host):
         observer.planned(_plan_exports(model))
-        _make(workshop, model, host, ())
+        _make(workshop, model, host, None, request)
         return _finish(workshop, request)
 
 
@@ -47,8 +48,10 @@ def port(request: PortRequest, observer: Observer) -> PortRecord:
     """
     with _opened(request, observer) as (workshop, model, host):
         targets = tuple(profile.name for profile in request.profiles)
-        observer.planned(_plan_exports(model) + _plan_targets(model, request))
-        if _make(workshop, model, host, targets, request.jobs):
+        note_chains(workshop, targets)
+        batch = KernelBatch(request.profiles, request.jobs)
+        observer.planned(_plan_exports(model) + _plan_targets(workshop.record, targets))
+        if _make(workshop, model, host, batch, request):
             drivers = eager_drivers(model.program, lambda: model.modules, request.precision)
             for target in targets:
                 measure(Session(workshop, target, host), drivers)
@@ -97,24 +100,26 @@ def measure(session: Session, references: Mapping[str, Driver]) -> None:
         session.workshop.observer.note(f"{session.target}: a component has no artifact that runs here; not timed")
 
 
-def _make(workshop: Workshop, model: "WorldModel", host: Host, targets: tuple[str, ...], jobs: int = 1) -> bool:
-    """Components, trace, and beside them the artifacts; False when something broke, so that nothing can be measured.
+def _make(workshop: Workshop, model: "WorldModel", host: Host, batch: KernelBatch | None, request: PortRequest) -> bool:
+    """Components, trace, and beside them what is compiled; False when something broke, so that nothing can be measured.
 
     Compilers are processes of their own: they run while this one exports the next component and records the trace.
+    Without a batch, nothing is compiled.
     """
     asked = workshop.record.targets.values()
     # One set of components serves every target, so the oldest operator set that one of them asks for.
     opset = min(target.profile.compile.opset for target in asked)
-    (precision,) = {target.precision for target in asked}
-    with workshop.background(jobs) as submit:
+    with workshop.background(request.jobs) as submit:
         for component in model.program.components:
             stage = plan_export(model, component.name, opset)
             workshop.run(stage)
-            if not workshop.broken(stage.name):
-                for target in targets:
-                    for compiling in plan_compiles(workshop, target, component.name, host):
+            if batch is not None and not workshop.broken(stage.name):
+                for profile in request.profiles:
+                    for compiling in plan_compiles(workshop, profile.name, component.name, host):
                         submit(compiling)
-        workshop.run(plan_trace(model, tuple(target.profile for target in asked), precision))
+        for kernels in batch.plan() if batch is not None else []:
+            submit(kernels)
+        workshop.run(plan_trace(model, tuple(target.profile for target in asked), request.precision))
     return not any(workshop.broken(name) for name in _plan_exports(model))
 
 
@@ -122,13 +127,15 @@ def _plan_exports(model: "WorldModel") -> tuple[str, ...]:
     return (*(f"export {component.name}" for component in model.program.components), "trace")
 
 
-def _plan_targets(model: "WorldModel", request: PortRequest) -> tuple[str, ...]:
+def _plan_targets(record: PortRecord, targets: tuple[str, ...]) -> tuple[str, ...]:
     names: list[str] = []
-    for profile in request.profiles:
-        names += [
-            compile_name(profile.name, c.name, b) for c in model.program.components for b in profile.compile.backends
-        ]
-        names += [f"parity {profile.name}", f"throughput {profile.name}"]
+    for name in targets:
+        target = record.targets[name]
+        names += [compile_name(name, c.name, b) for c in record.program.components for b in building(target)]
+        if target.profile.device.kind != "cpu":
+            names.append(kernels_name(name))
+        if describe_ability(target.profile).highest is Step.THROUGHPUT:
+            names += [f"parity {name}", f"throughput {name}"]
     return tuple(names)
 
 

@@ -138,7 +138,7 @@ class Fakes:
         contract = StateContract(states_in=(), states_out=(), exercised=("reset",), max_relative_error=0.0)
         return ComponentRecord(
             name=component,
-            path=f"{component}.onnx",
+            path=f"components/{component}.onnx",
             opset=opset,
             nodes=1,
             parameters=1,

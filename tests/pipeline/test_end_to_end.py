@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from porting.bundle import Bundle
-from porting.cli.app import app
+from porting.cli.app import load_commands
 from porting.pipeline.drivers import eager_drivers
 from porting.record import Outcome, PortRecord, Step
 from tests.pipeline.checkpoints import write_tiny_checkpoint
@@ -70,7 +70,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, profiles: Path) -> Path:
     command = ["port", str(checkpoint), "--target", "two-backends", "--profiles", str(profiles)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("porting.pipeline.port.eager_drivers", lambda *given: {"eager": eager_drivers(*given)["eager"]})
-        result = CliRunner().invoke(app, [*command, "--out", str(folder / "bundle")])
+        result = CliRunner().invoke(load_commands(), [*command, "--out", str(folder / "bundle")])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.output
     (folder / "output").write_text(result.output)
     return folder / "bundle"
