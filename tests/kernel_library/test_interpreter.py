@@ -178,15 +178,15 @@ def test_block_scaled_products_are_those_of_the_dequantized_matrices(name: str, 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_narrow_sum_is_rounded_at_every_step(dtype: torch.dtype) -> None:
-    x = torch.full((1024,), 4.004).to(dtype)
-    x[0] = 1000.0
+    x = torch.ones(1024).to(dtype)
+    x[0] = 2048.0  # 2049 is not in fp16 and not in bf16, so the first step loses a one
     total, extrema = torch.empty(1, dtype=dtype), torch.empty(3, dtype=dtype)
     interpreted.reduce[(1,)](x, total, extrema, COUNT=1024)
     tree = x.clone()
     while tree.numel() > 1:
         tree = tree[: tree.numel() // 2] + tree[tree.numel() // 2 :]
     assert total.item() == tree.item() == extrema[2].item()
-    assert extrema[:2].tolist() == [1000.0, x[1].item()]
+    assert tree.item() != x.float().sum().to(dtype).item()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
