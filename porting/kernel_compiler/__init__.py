@@ -17,7 +17,7 @@ from porting.kernel_compiler.request import KernelRequest
 from porting.kernel_library import Kernel
 from porting.record import KernelRecord
 
-__all__ = ["compile_kernels", "compile_requests", "fill_cache", "make_request", "name_variants"]
+__all__ = ["compile_kernels", "compile_requests", "fill_cache", "make_request", "name_variants", "why_unsupported"]
 
 DEFAULT_JOBS = min(os.cpu_count() or 1, 8)
 
@@ -45,7 +45,7 @@ def compile_kernels(
         there and no files; nothing is raised for it.
     """
     requests = [make_request(kernel, variant, architecture) for kernel, variant in _cells(kernels, variants)]
-    reasons = [_say_unsupported(kernels[request.kernel], request) for request in requests]
+    reasons = [why_unsupported(kernels[request.kernel], request.architecture, request.variant) for request in requests]
     wanted = [request for request, reason in zip(requests, reasons, strict=True) if reason is None]
     compiled = iter(compile_requests(wanted, cache_dir, jobs, out_dir))
     records = []
@@ -75,7 +75,9 @@ def fill_cache(
         for kernel, variant in _cells(kernels, variants)
         for architecture in wanted
     ]
-    compile_requests([r for r in requests if _say_unsupported(kernels[r.kernel], r) is None], cache_dir, jobs)
+    compile_requests(
+        [r for r in requests if why_unsupported(kernels[r.kernel], r.architecture, r.variant) is None], cache_dir, jobs
+    )
 
 
 def compile_requests(
@@ -129,10 +131,9 @@ def _cells(kernels: Mapping[str, Kernel], variants: Collection[str] | None) -> l
     return [(kernel, variant) for kernel in kernels.values() for variant in name_variants(kernel, variants)]
 
 
-def _say_unsupported(kernel: Kernel, request: KernelRequest) -> str | None:
-    """The kernel file's reason why this architecture cannot take it, or cannot in this variant."""
-    whole, cell = request.architecture, f"{request.architecture} {request.variant}"
-    return kernel.unsupported.get(whole) or kernel.unsupported.get(cell)
+def why_unsupported(kernel: Kernel, architecture: str, variant: str) -> str | None:
+    """The kernel file's reason why this architecture cannot take it, or cannot in this variant; None when it can."""
+    return kernel.unsupported.get(architecture) or kernel.unsupported.get(f"{architecture} {variant}")
 
 
 def _place_files(request: KernelRequest, digests: Mapping[str, str], source: Path, out_dir: Path) -> None:

@@ -10,7 +10,13 @@ from typing import Any
 
 from porting.errors import CompileError
 from porting.kernel_compiler.elf import ElfFile, read_message_pack
-from porting.kernel_compiler.evidence import BLOCK_SCALED, CompiledCode, StaticEvidence
+from porting.kernel_compiler.evidence import (
+    BLOCK_SCALED,
+    CompiledCode,
+    InstructionCounts,
+    StaticEvidence,
+    count_repeated,
+)
 from porting.kernel_compiler.occupancy import amd_occupancy
 
 MACHINE = 224
@@ -22,7 +28,12 @@ PROCESSORS = {
 METADATA_NOTE = 32
 """NT_AMDGPU_METADATA."""
 TARGET = re.compile(r'^\s*\.amdgcn_target "([^"]+)"', re.MULTILINE)
-INSTRUCTION = re.compile(r"^\t((?:v|s|ds|buffer|flat|global|scratch|tensor|image)_\w+)", re.MULTILINE)
+LINE = re.compile(
+    r"^(?:(?P<label>\.L\w+):"
+    r"|\t(?P<name>(?:v|s|ds|buffer|flat|global|scratch|tensor|image)_\w+)[ \t]*(?P<operands>[^\n;]*))",
+    re.MULTILINE,
+)
+PADDING = ("s_nop", "s_code_end")
 MATRIX = re.compile(r"v_(?:mfma|smfmac|wmma|swmmac)_")
 ENCODING = re.compile(r"_(?:e32|e64|dpp|sdwa|e64_dpp)$")
 SCRATCH_LOAD = re.compile(r"^\tscratch_load_(?:b|dword|d16_|[su]byte|[su]short|[ui]8|[ui]16)(\w*)", re.MULTILINE)
@@ -48,7 +59,7 @@ def read_evidence(code: CompiledCode) -> StaticEvidence:
     if TARGET.findall(code.text) != [target]:
         raise CompileError(f"the text is not for {target} as the code object is; compile the kernel again")
     processor = _processor(file, target)
-    instructions, matrix, native = count_instructions(code.text, code.variant)
+    counts = count_instructions(code.text, code.variant)
     unknown = {}
     waves = REGISTER_WAVES.findall(code.text)
     if len(waves) == 1:
@@ -72,9 +83,10 @@ def read_evidence(code: CompiledCode) -> StaticEvidence:
         resident_programs=fits[0],
         occupancy=fits[1],
         occupancy_limiter=fits[2],
-        instructions=instructions,
-        tensor_instructions=matrix,
-        native_tensor_instructions=native,
+        instructions=counts.instructions,
+        loop_instructions=counts.loop_instructions,
+        tensor_instructions=counts.tensor_instructions,
+        native_tensor_instructions=counts.native_tensor_instructions,
         code_bytes=sizes[0] if len(sizes) == 1 else None,
         unknown=unknown,
     )
@@ -99,18 +111,31 @@ def _processor(file: ElfFile, target: str) -> str:
     return noted if headed == noted else f"{noted} (its header says {headed})"
 
 
-def count_instructions(text: str, variant: str) -> tuple[int, dict[str, int], int]:
-    """From the text: instructions, matrix instructions by mnemonic, and those native to the variant.
+def count_instructions(text: str, variant: str) -> InstructionCounts:
+    """What the text holds; padding is not counted.
 
     Raises:
         CompileError: the text holds no instruction.
     """
-    names = [ENCODING.sub("", name) for name in INSTRUCTION.findall(text) if name not in ("s_nop", "s_code_end")]
+    labels: dict[str, int] = {}
+    branches: list[tuple[int, str]] = []
+    names: list[str] = []
+    for line in LINE.finditer(text):
+        if line["label"]:
+            labels[line["label"]] = len(names)
+        elif line["name"] not in PADDING:
+            if line["name"].startswith(("s_cbranch_", "s_branch")):
+                branches.append((len(names), line["operands"].strip()))
+            names.append(ENCODING.sub("", line["name"]))
     if not names:
         raise CompileError("the text holds no instruction; update worldport for this Triton")
     matrix = Counter(name for name in names if MATRIX.match(name))
-    native = sum(count for name, count in matrix.items() if is_native(name, variant))
-    return len(names), dict(sorted(matrix.items())), native
+    return InstructionCounts(
+        instructions=len(names),
+        loop_instructions=count_repeated(labels, branches),
+        tensor_instructions=dict(sorted(matrix.items())),
+        native_tensor_instructions=sum(count for name, count in matrix.items() if is_native(name, variant)),
+    )
 
 
 def is_native(name: str, variant: str) -> bool:

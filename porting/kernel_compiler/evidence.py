@@ -3,6 +3,7 @@
 A figure that could not be read is None, with its reason in `unknown`.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 FORMATS = ("fp8", "mxfp8", "mxfp4", "nvfp4")
@@ -48,6 +49,7 @@ class StaticEvidence:
     occupancy: float | None = None
     occupancy_limiter: str | None = None
     instructions: int | None = None
+    loop_instructions: int | None = None
     tensor_instructions: dict[str, int] = field(default_factory=dict)
     native_tensor_instructions: int | None = None
     code_bytes: int | None = None
@@ -57,3 +59,27 @@ class StaticEvidence:
 def claims_tensor_cores(kernel_claims: bool, variant: str) -> bool:
     """Whether machine code of this variant must hold matrix instructions, given what the kernel file claims."""
     return kernel_claims and variant in NARROW
+
+
+@dataclass(frozen=True)
+class InstructionCounts:
+    """What a listing of one kernel's instructions holds; padding is not counted."""
+
+    instructions: int
+    loop_instructions: int
+    tensor_instructions: dict[str, int]
+    native_tensor_instructions: int
+
+
+def count_repeated(labels: Mapping[str, int], branches: Iterable[tuple[int, str]]) -> int:
+    """Instructions that lie in loops: between the target of a backward branch and the branch itself.
+
+    Args:
+        labels: name -> index of the instruction that it stands before.
+        branches: index of each branch that may be taken again and again, and the label that it goes to.
+    """
+    end, repeated = 0, 0
+    for first, last in sorted((labels[to], at + 1) for at, to in branches if labels.get(to, at) < at):
+        repeated += max(last - max(first, end), 0)
+        end = max(end, last)
+    return repeated

@@ -15,7 +15,13 @@ from pathlib import Path
 
 from porting.errors import CompileError
 from porting.kernel_compiler.elf import ElfFile
-from porting.kernel_compiler.evidence import BLOCK_SCALED, CompiledCode, StaticEvidence
+from porting.kernel_compiler.evidence import (
+    BLOCK_SCALED,
+    CompiledCode,
+    InstructionCounts,
+    StaticEvidence,
+    count_repeated,
+)
 from porting.kernel_compiler.occupancy import nvidia_occupancy
 
 MACHINE = 190
@@ -30,7 +36,11 @@ EIATTR_FRAME_SIZE."""
 SIZED_ATTRIBUTE = 4
 DISASSEMBLER_PACKAGE = "nvidia-cuda-nvdisasm"
 DISASSEMBLE_SECONDS = 120
-INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)([^;]*);", re.MULTILINE)
+LINE = re.compile(
+    r"^(?:(?P<label>\.L_\w+):|\s*/\*[0-9a-f]{4,}\*/\s+(?P<predicate>@!?U?P\w+\s+)?(?P<name>[A-Z][\w.]*)(?P<operands>[^;]*);)",
+    re.MULTILINE,
+)
+BRANCH = re.compile(r"`\((\.L_\w+)\)")
 MATRIX = re.compile(r"(?:[HQIODB]|HG|QG|IG|UTC[HQOI])MMA\b")
 """Warp-level, Hopper's warp-group and Blackwell's tensor-memory products."""
 SPILLS = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -57,7 +67,7 @@ def read_evidence(code: CompiledCode) -> StaticEvidence:
     occupancy = nvidia_occupancy(capability, code.warps, registers, code.shared_bytes, code.tensor_memory_columns)
     if occupancy.unknown:
         unknown["occupancy"] = occupancy.unknown
-    counts: tuple[int | None, dict[str, int], int | None] = (None, {}, None)
+    counts = None
     try:
         counts = count_instructions(disassemble(code.binary), code.variant)
     except CompileError as failure:
@@ -71,9 +81,10 @@ def read_evidence(code: CompiledCode) -> StaticEvidence:
         resident_programs=occupancy.programs,
         occupancy=occupancy.share,
         occupancy_limiter=occupancy.limiter,
-        instructions=counts[0],
-        tensor_instructions=counts[1],
-        native_tensor_instructions=counts[2],
+        instructions=counts.instructions if counts else None,
+        loop_instructions=counts.loop_instructions if counts else None,
+        tensor_instructions=counts.tensor_instructions if counts else {},
+        native_tensor_instructions=counts.native_tensor_instructions if counts else None,
         code_bytes=text.size,
         unknown=unknown,
     )
@@ -132,18 +143,36 @@ def disassemble(binary: bytes) -> str:
     return done.stdout
 
 
-def count_instructions(listing: str, variant: str) -> tuple[int, dict[str, int], int]:
-    """From a listing: instructions without NOPs, matrix instructions by mnemonic, and those native to the variant.
+def count_instructions(listing: str, variant: str) -> InstructionCounts:
+    """What a listing holds; NOPs are not counted.
 
     Raises:
         CompileError: the listing holds no instruction.
     """
-    found = [(name, operands) for name, operands in INSTRUCTION.findall(listing) if name != "NOP"]
+    labels: dict[str, int] = {}
+    branches: list[tuple[int, str]] = []
+    found: list[tuple[str, str]] = []
+    end = 0
+    for line in LINE.finditer(listing):
+        if line["label"]:
+            labels[line["label"]] = len(found)
+        elif line["name"] != "NOP":
+            to = BRANCH.search(line["operands"]) if line["name"].startswith("BRA") else None
+            # Across the kernel's end it is the way home of a wait that stands there, not a loop.
+            if to and labels.get(to[1], -1) >= end:
+                branches.append((len(found), to[1]))
+            if line["name"] == "EXIT" and not line["predicate"]:
+                end = len(found)
+            found.append((line["name"], line["operands"]))
     if not found:
         raise CompileError("nvdisasm lists no instruction; update worldport for its format")
     matrix = [(name, operands) for name, operands in found if MATRIX.match(name)]
-    native = sum(is_native(name, operands, variant) for name, operands in matrix)
-    return len(found), dict(sorted(Counter(name for name, _ in matrix).items())), native
+    return InstructionCounts(
+        instructions=len(found),
+        loop_instructions=count_repeated(labels, branches),
+        tensor_instructions=dict(sorted(Counter(name for name, _ in matrix).items())),
+        native_tensor_instructions=sum(is_native(name, operands, variant) for name, operands in matrix),
+    )
 
 
 def is_native(name: str, operands: str, variant: str) -> bool:

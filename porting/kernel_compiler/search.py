@@ -1,0 +1,179 @@
+"""Chooses a kernel's tuning for each architecture by static evidence: no device, no clock.
+
+From the file's own tuning, one parameter of SEARCH after the other takes the value with the best score while the others
+stay, until a round changes nothing. All architectures go through a round together, since starting the compiler takes
+longer than most compiles. The score, best first:
+
+1. The binary is sound: it is there, for this chip, keeps its values in registers, fits, and uses matrix units natively
+   where the kernel claims them; of those that do not, the one that spills the least.
+2. Enough warps are there to hide a wait: half of what the multiprocessor holds for a kernel that waits for memory,
+   two programs or eight warps for one that feeds matrix units.
+3. The launch has a program for every multiprocessor of any target.
+4. Fewest issue slots an element of the tile: instructions in loops (all, without loops) times warps over the product of
+   the BLOCK_* parameters, in steps of 5 %.
+5. Most shared memory, which is where a pipelined loop keeps the loads that are on their way; then occupancy, and last
+   the fewest instructions.
+
+It is a guess about time, made from what can be known here; a device may say otherwise. Nothing here writes files.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from porting.kernel_compiler import DEFAULT_JOBS, compile_requests, make_request, name_variants, why_unsupported
+from porting.kernel_compiler.occupancy import nvidia_occupancy
+from porting.kernel_library import Kernel
+from porting.record import KernelRecord
+
+ROUNDS = 3
+"""A round that changes nothing ends the search earlier."""
+MULTIPROCESSORS = 304
+"""Of the MI300X, which has the most of all targets."""
+WAITING_SHARE = 0.5
+FEEDING_WARPS = 8
+SCORE_STEP = 1.05
+STAND_INS = {"cuda:107": 100}
+"""Whose limits are taken for a chip that publishes none. Only for choosing; evidence never says so."""
+MAIN_VARIANTS = ("bfloat16", "nvfp4", "float16")
+"""The first of these that a kernel claims is searched for; the others take its tuning where they are sound with it."""
+
+Tuning = dict[str, int]
+Cell = tuple[str, str]
+"""Architecture and variant."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best tuning that was found for one cell."""
+
+    tuning: Tuning
+    record: KernelRecord
+    tried: int
+
+    @property
+    def problem(self) -> str | None:
+        """What is still wrong with the binary; None when it is sound."""
+        return find_problem(self.record)
+
+
+def find_problem(record: KernelRecord) -> str | None:
+    """What keeps a binary from being shipped; None when it is sound."""
+    spilled = spilled_bytes(record)
+    if record.error is not None:
+        return record.error
+    if record.architecture_found != record.architecture:
+        return f"holds code for {record.architecture_found}"
+    if spilled is None or spilled > 0:
+        return "spills are unknown" if spilled is None else f"spills {spilled} bytes"
+    if record.resident_programs == 0:
+        return f"does not fit on a multiprocessor: {record.occupancy_limiter}"
+    if record.tensor_cores_claimed and not record.native_tensor_instructions:
+        said = ", ".join(record.tensor_instructions) or "none"
+        return f"claims matrix units and has native instructions of them in none of: {said}"
+    return None
+
+
+def spilled_bytes(record: KernelRecord) -> int | None:
+    """Stores, loads and local memory of a thread together."""
+    sizes = (record.spill_store_bytes, record.spill_load_bytes, record.scratch_bytes)
+    return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+def score(record: KernelRecord) -> tuple[float, ...]:
+    """The lower, the better; see the module."""
+    if find_problem(record) is not None:
+        unsound = 2.0 if record.error is not None else 1.0
+        spilled = spilled_bytes(record)
+        return (unsound, math.inf if spilled is None else float(spilled))
+    warps = record.warps or 1
+    resident, share = _occupancy(record)
+    if record.tensor_cores_claimed:
+        short = max(1.0 - resident * warps / FEEDING_WARPS, 0.0)
+    else:
+        # In eighths: less is no reason to take more instructions.
+        short = math.ceil(max(WAITING_SHARE - share, 0.0) * 8) / 8
+    idle = max(1.0 - (record.programs or 0) / MULTIPROCESSORS, 0.0)
+    tile = math.prod(value for name, value in record.tuning.items() if name.startswith("BLOCK"))
+    instructions = record.instructions or 0
+    slots = (record.loop_instructions or instructions) * warps / tile
+    steps = round(math.log(max(slots, 1e-9), SCORE_STEP))
+    return (0.0, short, idle, float(steps), -float(record.shared_bytes or 0), -share, float(instructions))
+
+
+def _occupancy(record: KernelRecord) -> tuple[int, float]:
+    """Resident programs and share of warps; a stand-in's where the chip's own limits are unknown."""
+    if record.resident_programs is None and record.architecture in STAND_INS:
+        stand_in = nvidia_occupancy(
+            STAND_INS[record.architecture],
+            record.warps or 1,
+            record.registers or 0,
+            record.shared_bytes or 0,
+            record.tensor_memory_columns or 0,
+        )
+        return stand_in.programs or 0, stand_in.share or 0.0
+    return record.resident_programs or 0, record.occupancy or 0.0
+
+
+def search_tunings(
+    kernel: Kernel, architectures: Iterable[str], cache_dir: Path | None = None, jobs: int = DEFAULT_JOBS
+) -> dict[Cell, Choice]:
+    """The best tuning of every architecture and variant that the kernel does not exclude.
+
+    Each architecture's main variant is searched for; its other variants take the same tuning, and are searched for
+    themselves only when they are not sound with it.
+    """
+    wanted = tuple(dict.fromkeys(architectures))
+    variants = name_variants(kernel)
+    cells = [(a, v) for a in wanted for v in variants if not why_unsupported(kernel, a, v)]
+    main = {a: _main_variant([v for other, v in cells if other == a]) for a, _ in cells}
+    leading = [(a, v) for a, v in cells if main[a] == v]
+    chosen = _descend(kernel, {cell: kernel.tuning_for(*cell) for cell in leading}, cache_dir, jobs)
+    following = {(a, v): chosen[a, main[a]].tuning for a, v in cells if main[a] != v}
+    tried = _try(kernel, {cell: [tuning] for cell, tuning in following.items()}, cache_dir, jobs)
+    unsound = [cell for cell, (choice,) in tried.items() if choice.problem is not None]
+    chosen |= {cell: choice for cell, (choice,) in tried.items() if cell not in unsound}
+    chosen |= _descend(kernel, {cell: following[cell] for cell in unsound}, cache_dir, jobs)
+    return {cell: chosen[cell] for cell in cells}
+
+
+def _main_variant(variants: list[str]) -> str:
+    return next((variant for variant in MAIN_VARIANTS if variant in variants), variants[0])
+
+
+def _descend(kernel: Kernel, starts: Mapping[Cell, Tuning], cache_dir: Path | None, jobs: int) -> dict[Cell, Choice]:
+    """Every cell's own best, one parameter at a time."""
+    if not starts:
+        return {}
+    best = {cell: choices[0] for cell, choices in _try(kernel, _alone(starts), cache_dir, jobs).items()}
+    moving = set(starts)
+    for _ in range(ROUNDS):
+        before = {cell: best[cell].tuning for cell in moving}
+        for name, values in kernel.search.items():
+            asked = {cell: [{**best[cell].tuning, name: value} for value in values] for cell in sorted(moving)}
+            for cell, choices in _try(kernel, asked, cache_dir, jobs).items():
+                # The one at hand comes first and stays unless another is better.
+                best[cell] = min((best[cell], *choices), key=lambda choice: score(choice.record))
+        moving = {cell for cell in moving if best[cell].tuning != before[cell]}
+        if not moving:
+            break
+    return best
+
+
+def _alone(starts: Mapping[Cell, Tuning]) -> dict[Cell, list[Tuning]]:
+    return {cell: [tuning] for cell, tuning in starts.items()}
+
+
+def _try(
+    kernel: Kernel, asked: Mapping[Cell, list[Tuning]], cache_dir: Path | None, jobs: int
+) -> dict[Cell, list[Choice]]:
+    """Compile every tuning of every cell, in one batch."""
+    places = [(cell, tuning) for cell, tunings in asked.items() for tuning in tunings]
+    # One variant after the other, since a variant's compiles share their inputs.
+    places.sort(key=lambda place: place[0][1])
+    requests = [make_request(kernel, variant, architecture, tuning) for (architecture, variant), tuning in places]
+    found: dict[Cell, list[Choice]] = {cell: [] for cell in asked}
+    for (cell, tuning), record in zip(places, compile_requests(requests, cache_dir, jobs), strict=True):
+        found[cell].append(Choice(tuning, record, len(asked[cell])))
+    return found
