@@ -81,7 +81,7 @@ def refusal_or_errors(kernel: Kernel, inputs: tuple[Any, ...]) -> list[str]:
     except KernelError as error:
         return [str(error)]
     truth, own = true_outputs(kernel, inputs), as_tuple(kernel.reference(*inputs))
-    return [words for parts in zip(outputs, truth, own, strict=True) for words in compare(kernel.name, *parts)]
+    return [words for parts in zip(outputs, truth, own, strict=True) for words in compare(*parts)]
 
 
 @pytest.mark.slow
