@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from porting.adapters.gwm.autoencoder import EPS as CELL_EPS
-from porting.adapters.gwm.autoencoder import RmsSilu
+from porting.adapters.gwm.autoencoder import CausalConv, DecoderSteady, Remember, RmsSilu
 from porting.adapters.gwm.denoiser import EPS, Denoiser, GatedMlp, RingAttention, RotaryAngles
 from porting.kernel_library.operators import register_operators
 
@@ -29,7 +29,10 @@ class KernelMlp(GatedMlp):
 
 
 class KernelAttention(RingAttention):
-    """Attention over the ring as it lies in memory: no concatenation, no mask, no turned copy of the past keys."""
+    """Norms and angles of a frame in one pass, then attention over the ring as it lies in memory.
+
+    There is no concatenation, no mask, and no turned copy of the past keys.
+    """
 
     def attend(
         self, x: Tensor, angles: RotaryAngles, age: Tensor, past_keys: Tensor, past_values: Tensor, sink: int
@@ -37,9 +40,15 @@ class KernelAttention(RingAttention):
         """What `forward` computes, from one layer's ring and raw ages."""
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        query = angles.turn_in_space(self.norm_query(query))
-        key = angles.turn_in_space(self.norm_key(key))
+        query, key, value = kernels.qk_norm_rope(
+            qkv,
+            self.norm_query.weight,
+            self.norm_key.weight,
+            angles.place_cos,
+            angles.place_sin,
+            EPS,
+            angles.temporal_width,
+        )
         attended = kernels.ring_attention(
             query, key, value, past_keys, past_values, age, angles.age_cos, angles.age_sin, sink
         )
@@ -90,11 +99,51 @@ class KernelRmsSilu(RmsSilu):
         return normed
 
 
+class CachedPast:
+    """The features before the current frame, layer by layer, and those that the next frame will find."""
+
+    def __init__(self, caches: tuple[Tensor, ...]) -> None:
+        self._left = iter(caches)
+        self.following: list[Tensor] = []
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """What `Remember` does, for a layer that does not take the cache itself."""
+        stacked = torch.cat([next(self._left), x], dim=1)
+        self.following.append(stacked[:, x.shape[1] :])
+        return stacked
+
+    def convolve(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        """A layer's convolution over its cache and x (N, C, H, W), neither of them copied."""
+        made, following = kernels.causal_conv3d(x, next(self._left), conv.weight, conv.bias)
+        self.following.append(following)
+        return made
+
+
+class KernelCausalConv(CausalConv):
+    """Reads the cache and the frame where they lie, and writes the next cache in the same pass."""
+
+    def forward(self, x: Tensor, remember: Remember) -> Tensor:
+        """x (N, C, H, W) -> (N, O, H, W)."""
+        return remember.convolve(x, self.conv) if isinstance(remember, CachedPast) else super().forward(x, remember)
+
+
+class KernelDecoderSteady(DecoderSteady):
+    """Every later frame of a session."""
+
+    def forward(self, latent: Tensor, *caches: Tensor) -> tuple[Tensor, ...]:
+        """As `DecoderSteady.forward`."""
+        past = CachedPast(caches)
+        frame = self.decoder.frames(latent, past)
+        return (frame.clamp(0, 1), *past.following)
+
+
 CLASSES: dict[type[nn.Module], type[nn.Module]] = {
     Denoiser: KernelDenoiser,
     RingAttention: KernelAttention,
     GatedMlp: KernelMlp,
     RmsSilu: KernelRmsSilu,
+    CausalConv: KernelCausalConv,
+    DecoderSteady: KernelDecoderSteady,
 }
 """What takes the place of what."""
 
