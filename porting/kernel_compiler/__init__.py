@@ -74,10 +74,9 @@ def fill_cache(
         make_request(kernel, variant, architecture)
         for kernel, variant in _cells(kernels, variants)
         for architecture in wanted
+        if why_unsupported(kernel, architecture, variant) is None
     ]
-    compile_requests(
-        [r for r in requests if why_unsupported(kernels[r.kernel], r.architecture, r.variant) is None], cache_dir, jobs
-    )
+    compile_requests(requests, cache_dir, jobs)
 
 
 def compile_requests(

@@ -6,12 +6,11 @@ longer than most compiles. The score, best first:
 
 1. The binary is sound: it is there, for this chip, keeps its values in registers, fits, and uses matrix units natively
    where the kernel claims them; of those that do not, the one that spills the least.
-2. Enough warps are there to hide a wait: half of what the multiprocessor holds for a kernel that waits for memory,
-   two programs or eight warps for one that feeds matrix units.
-3. The launch has a program for every multiprocessor of any target.
-4. Fewest issue slots an element of the tile: instructions in loops (all, without loops) times warps over the product of
+2. Enough warps are there to hide a wait: half of what a multiprocessor holds for a kernel that waits for memory, eight
+   for one that feeds matrix units. No more count than the launch has when it is spread over the largest target.
+3. Fewest issue slots an element of the tile: instructions in loops (all, without loops) times warps over the product of
    the BLOCK_* parameters, in steps of 5 %.
-5. Most shared memory, which is where a pipelined loop keeps the loads that are on their way; then occupancy, and last
+4. Most shared memory, which is where a pipelined loop keeps the loads that are on their way; then occupancy, and last
    the fewest instructions.
 
 It is a guess about time, made from what can be known here; a device may say otherwise. Nothing here writes files.
@@ -89,17 +88,19 @@ def score(record: KernelRecord) -> tuple[float, ...]:
         return (unsound, math.inf if spilled is None else float(spilled))
     warps = record.warps or 1
     resident, share = _occupancy(record)
+    # A launch of few programs leaves room unused.
+    there = min(resident, (record.programs or 0) / MULTIPROCESSORS)
     if record.tensor_cores_claimed:
-        short = max(1.0 - resident * warps / FEEDING_WARPS, 0.0)
+        short = max(1.0 - there * warps / FEEDING_WARPS, 0.0)
     else:
-        # In eighths: less is no reason to take more instructions.
-        short = math.ceil(max(WAITING_SHARE - share, 0.0) * 8) / 8
-    idle = max(1.0 - (record.programs or 0) / MULTIPROCESSORS, 0.0)
+        short = max(WAITING_SHARE - share * there / max(resident, 1), 0.0)
+    # In eighths: less is no reason to take more instructions.
+    short = math.ceil(short * 8) / 8
     tile = math.prod(value for name, value in record.tuning.items() if name.startswith("BLOCK"))
     instructions = record.instructions or 0
     slots = (record.loop_instructions or instructions) * warps / tile
     steps = round(math.log(max(slots, 1e-9), SCORE_STEP))
-    return (0.0, short, idle, float(steps), -float(record.shared_bytes or 0), -share, float(instructions))
+    return (0.0, short, float(steps), -float(record.shared_bytes or 0), -share, float(instructions))
 
 
 def _occupancy(record: KernelRecord) -> tuple[int, float]:
