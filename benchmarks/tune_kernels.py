@@ -14,7 +14,7 @@ from porting.kernel_compiler.tunables import make_tunables, render_tunables, wri
 from porting.kernel_library import kernel_paths, load_kernel
 
 ARCHITECTURES = (
-    *("cuda:80", "cuda:89", "cuda:90", "cuda:100", "cuda:103", "cuda:107", "cuda:120", "cuda:121"),
+    *("cuda:90", "cuda:100", "cuda:103", "cuda:107", "cuda:120", "cuda:121"),
     *("hip:gfx942", "hip:gfx950", "hip:gfx1201", "hip:gfx1250"),
 )
 

@@ -26,7 +26,7 @@ from porting.kernel_compiler.occupancy import nvidia_occupancy
 from porting.kernel_library import Kernel
 from porting.record import KernelRecord
 
-ROUNDS = 3
+ROUNDS = 2
 """A round that changes nothing ends the search earlier."""
 MULTIPROCESSORS = 304
 """Of the MI300X, which has the most of all targets."""
@@ -35,6 +35,8 @@ FEEDING_WARPS = 8
 SCORE_STEP = 1.05
 STAND_INS = {"cuda:107": 100}
 """Whose limits are taken for a chip that publishes none. Only for choosing; evidence never says so."""
+SIBLINGS = {"cuda:103": "cuda:100", "cuda:121": "cuda:120"}
+"""Chips whose compilers make the same code but for its header; the one takes the other's tuning where it is sound."""
 MAIN_VARIANTS = ("bfloat16", "nvfp4", "float16")
 """The first of these that a kernel claims is searched for; the others take its tuning where they are sound with it."""
 
@@ -122,16 +124,16 @@ def search_tunings(
 ) -> dict[Cell, Choice]:
     """The best tuning of every architecture and variant that the kernel does not exclude.
 
-    Each architecture's main variant is searched for; its other variants take the same tuning, and are searched for
-    themselves only when they are not sound with it.
+    Each architecture's main variant is searched for, once for siblings; the other cells take the same tuning, and are
+    searched for themselves only when they are not sound with it.
     """
     wanted = tuple(dict.fromkeys(architectures))
     variants = name_variants(kernel)
     cells = [(a, v) for a in wanted for v in variants if not why_unsupported(kernel, a, v)]
-    main = {a: _main_variant([v for other, v in cells if other == a]) for a, _ in cells}
-    leading = [(a, v) for a, v in cells if main[a] == v]
+    leaders = {cell: _find_leader(cell, cells) for cell in cells}
+    leading = [cell for cell in cells if leaders[cell] == cell]
     chosen = _descend(kernel, {cell: kernel.tuning_for(*cell) for cell in leading}, cache_dir, jobs)
-    following = {(a, v): chosen[a, main[a]].tuning for a, v in cells if main[a] != v}
+    following = {cell: chosen[leader].tuning for cell, leader in leaders.items() if leader != cell}
     tried = _try(kernel, {cell: [tuning] for cell, tuning in following.items()}, cache_dir, jobs)
     unsound = [cell for cell, (choice,) in tried.items() if choice.problem is not None]
     chosen |= {cell: choice for cell, (choice,) in tried.items() if cell not in unsound}
@@ -139,8 +141,12 @@ def search_tunings(
     return {cell: chosen[cell] for cell in cells}
 
 
-def _main_variant(variants: list[str]) -> str:
-    return next((variant for variant in MAIN_VARIANTS if variant in variants), variants[0])
+def _find_leader(cell: Cell, cells: list[Cell]) -> Cell:
+    """The cell whose tuning this one takes: the sibling's where that is among them, and there the main variant."""
+    sibling = SIBLINGS.get(cell[0])
+    architecture = sibling if sibling is not None and any(a == sibling for a, _ in cells) else cell[0]
+    variants = [variant for other, variant in cells if other == architecture]
+    return architecture, next((variant for variant in MAIN_VARIANTS if variant in variants), variants[0])
 
 
 def _descend(kernel: Kernel, starts: Mapping[Cell, Tuning], cache_dir: Path | None, jobs: int) -> dict[Cell, Choice]:
