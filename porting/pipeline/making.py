@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porting import __version__
+from porting.bundle import digest_file
 from porting.errors import UsageError
+from porting.kernel_library import kernel_paths
 from porting.pipeline.abilities import find_versions
+from porting.pipeline.compiling import kernel_export_name
 from porting.pipeline.workshop import Stage, Update
 from porting.profile import Profile
 from porting.record import ComponentRecord, PortRecord, TraceRecord
@@ -48,6 +51,29 @@ def plan_export(model: "WorldModel", component: str, opset: int) -> Stage:
             "opset": opset,
             "program": model.program.model_dump(mode="json"),
             "versions": find_versions(EXPORTERS),
+            "worldport": __version__,
+        },
+        work=work,
+    )
+
+
+def plan_kernel_export(model: "WorldModel", component: str, precision: Precision) -> Stage:
+    """The stage that exports a component with its kernels as operators, proved against the plain component."""
+
+    def work(folder: Path) -> Update:
+        from porting.export.kernel_variant import export_kernel_variant
+
+        export_kernel_variant(model, component, folder / "components", precision)
+        return lambda record: record
+
+    return Stage(
+        name=kernel_export_name(component),
+        inputs={
+            "checkpoint": model.digest,
+            "kernels": {name: digest_file(path) for name, path in kernel_paths().items()},
+            "precision": precision,
+            "program": model.program.model_dump(mode="json"),
+            "versions": find_versions(("torch", "triton")),
             "worldport": __version__,
         },
         work=work,

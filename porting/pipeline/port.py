@@ -10,11 +10,11 @@ from porting.adapters.registry import load_world_model
 from porting.bundle import Bundle, forget_stage
 from porting.host import describe_host
 from porting.pipeline.abilities import describe_ability
-from porting.pipeline.compiling import building, compile_name, note_chains, plan_compiles
+from porting.pipeline.compiling import building, compile_name, kernel_export_name, note_chains, plan_compiles
 from porting.pipeline.drivers import eager_drivers
 from porting.pipeline.judging import judge_all, prune_artifacts, write_reports
 from porting.pipeline.kernels import KernelBatch, kernels_name
-from porting.pipeline.making import plan_export, plan_trace
+from porting.pipeline.making import plan_export, plan_kernel_export, plan_trace
 from porting.pipeline.measuring import Driver, Session, chosen_backends, plan_parity, plan_throughput
 from porting.pipeline.progress import Observer
 from porting.pipeline.request import PortRequest
@@ -50,7 +50,8 @@ def port(request: PortRequest, observer: Observer) -> PortRecord:
         targets = tuple(profile.name for profile in request.profiles)
         note_chains(workshop, targets)
         batch = KernelBatch(request.profiles, request.jobs)
-        observer.planned(_plan_exports(model) + _plan_targets(workshop.record, targets))
+        with_kernels = _plan_kernels(model) if needs_kernels(workshop.record, model, request) else ()
+        observer.planned(_plan_exports(model) + with_kernels + _plan_targets(workshop.record, targets))
         if _make(workshop, model, host, batch, request):
             drivers = eager_drivers(model.program, lambda: model.modules, request.precision)
             for target in targets:
@@ -109,10 +110,13 @@ def _make(workshop: Workshop, model: "WorldModel", host: Host, batch: KernelBatc
     asked = workshop.record.targets.values()
     # One set of components serves every target, so the oldest operator set that one of them asks for.
     opset = min(target.profile.compile.opset for target in asked)
+    with_kernels = batch is not None and needs_kernels(workshop.record, model, request)
     with workshop.background(request.jobs) as submit:
         for component in model.program.components:
             stage = plan_export(model, component.name, opset)
             workshop.run(stage)
+            if with_kernels:
+                workshop.run(plan_kernel_export(model, component.name, request.precision))
             if batch is not None and not workshop.broken(stage.name):
                 for profile in request.profiles:
                     for compiling in plan_compiles(workshop, profile.name, component.name, host):
@@ -123,8 +127,18 @@ def _make(workshop: Workshop, model: "WorldModel", host: Host, batch: KernelBatc
     return not any(workshop.broken(name) for name in _plan_exports(model))
 
 
+def needs_kernels(record: PortRecord, model: "WorldModel", request: PortRequest) -> bool:
+    """True when a target asks for the triton backend and the model's family computes by kernels."""
+    asked = any("triton" in building(record.targets[profile.name]) for profile in request.profiles)
+    return asked and model.use_kernels is not None
+
+
 def _plan_exports(model: "WorldModel") -> tuple[str, ...]:
     return (*(f"export {component.name}" for component in model.program.components), "trace")
+
+
+def _plan_kernels(model: "WorldModel") -> tuple[str, ...]:
+    return tuple(kernel_export_name(component.name) for component in model.program.components)
 
 
 def _plan_targets(record: PortRecord, targets: tuple[str, ...]) -> tuple[str, ...]:

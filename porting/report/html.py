@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from porting.record import LADDER, FreeRunning, PortRecord, TargetRecord
-from porting.report import numbers, view
+from porting.report import numbers, targets, view
 from porting.report.charts import Chart, draw_drift, draw_ratios
 from porting.report.files import Missing
 from porting.report.frames import Film, read_film
@@ -62,6 +62,7 @@ def render_html(record: PortRecord, bundle: Path, templates: Path) -> str:
         ladder=LADDER,
         limits=list_limits(record),
         view=view,
+        targets=targets,
         films={page.key: _describe_film(page) for page in pages if isinstance(page.film, Film)},
     )
 

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from porting.record import LADDER, PortRecord
-from porting.report import view
+from porting.report import targets, view
 from porting.report.html import shared_filters
 from porting.report.limits import list_limits
 
@@ -34,7 +34,7 @@ def render_markdown(record: PortRecord, bundle: Path, templates: Path) -> str:
     )
     environment.filters.update(shared_filters(), code=indent_code)
     return environment.get_template("report.md.j2").render(
-        record=record, ladder=LADDER, limits=list_limits(record), view=view, bundle=bundle.name
+        record=record, ladder=LADDER, limits=list_limits(record), view=view, targets=targets, bundle=bundle.name
     )
 
 

@@ -80,9 +80,22 @@ def _check_choice(component: str, target: TargetRecord) -> Check:
         if complete.outcome is not Outcome.PASSED:
             return complete
     backends = say_names([artifact.backend for artifact in candidates])
-    state = "is chosen" if candidates[0].chosen else "compiled, and none was tried on the device yet;"
-    reason = f"{component}: {backends} {state} of {len(made)} artifacts, at {target.precision}."
-    return passed(step, name, component, reason.replace("; of", ", of"))
+    state = "is chosen" if candidates[0].chosen else "compiled, and none was tried on the device yet,"
+    fallback = explain_fallback(target, component)
+    reason = f"{component}: {backends} {state} of {len(made)} artifacts, at {target.precision}.{fallback}"
+    return passed(step, name, component, reason)
+
+
+def explain_fallback(target: TargetRecord, component: str) -> str:
+    """Which backends the profile prefers to the first that compiled, each with why it did not; empty without any."""
+    made = {a.backend: a for a in target.artifacts if a.component == component}
+    skipped = []
+    for link in target.chain:
+        artifact = made.get(link.backend)
+        if artifact is not None and artifact.path is not None and not artifact.error:
+            break
+        skipped.append(f"{link.backend} ({artifact.error if artifact is not None and artifact.error else link.reason})")
+    return f" In place of {'; '.join(skipped)}." if skipped and any(a.path for a in made.values()) else ""
 
 
 def check_attestations(program: Program, target: TargetRecord) -> tuple[Check, ...]:

@@ -4,6 +4,8 @@ from porting.errors import UsageError
 from porting.record import LADDER, Check, Outcome, PortRecord, Step, TargetRecord, Verdict
 from porting.verdict.artifacts import check_artifacts, check_attestations
 from porting.verdict.export import check_exports
+from porting.verdict.interpreted import check_interpreted
+from porting.verdict.kernels import check_kernels
 from porting.verdict.parity import check_parity
 from porting.verdict.throughput import check_throughput
 
@@ -29,7 +31,11 @@ def judge_target(record: PortRecord, target: str, highest_possible: Step) -> Ver
     checks: dict[Step, tuple[Check, ...]] = {
         Step.EXPORTED: check_exports(record.program, record.components),
         Step.COMPILED: check_artifacts(record.program, found),
-        Step.ATTESTED: check_attestations(record.program, found),
+        Step.ATTESTED: (
+            *check_attestations(record.program, found),
+            *check_kernels(found),
+            *check_interpreted(record, found),
+        ),
         Step.PARITY: check_parity(record.program, found),
         Step.THROUGHPUT: check_throughput(found),
     }
