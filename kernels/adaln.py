@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-DEFAULTS = {"BLOCK_TOKENS": 4, "num_warps": 4}
+DEFAULTS = {"BLOCK_TOKENS": 2, "num_warps": 4}
 WIDEST = 16384
 """A token is held whole; above this its registers would not do."""
 
