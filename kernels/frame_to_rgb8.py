@@ -26,8 +26,8 @@ def kernel(frame_ptr, rgb_ptr, cells, scale, offset, BLOCK: tl.constexpr):
         # Asked of the byte and not of its pixel, so that the compiler sees that 16 neighbours are stored or none.
         inside = 3 * first + byte < 3 * cells
         x = tl.load(frame_ptr + image + byte % 3 * cells + first + byte // 3, mask=inside, other=0.0).to(tl.float32)
-        shade = x * scale + offset
-        shade = tl.where(shade == shade, tl.minimum(tl.maximum(shade, 0.0), 1.0), 0.0) * 255
+        # Of NaN and 0, the maximum is 0.
+        shade = tl.minimum(tl.maximum(x * scale + offset, 0.0), 1.0) * 255
         # From 2^23 on, float32 has no fractions: adding rounds to a whole number, half to even.
         whole = (shade + 8388608.0) - 8388608.0
         tl.store(rgb_ptr + image + 3 * first + byte, whole.to(tl.uint8), mask=inside)
@@ -73,7 +73,7 @@ def example(batch: int, height: int, width: int, dtype: torch.dtype) -> tuple[Te
     return frame.unflatten(2, (height, width)).to(dtype), 0.5, 0.5
 
 
-EXAMPLES = ((1, 8, 8), (3, 37, 45))
+EXAMPLES = ((1, 8, 8), (2, 37, 85))
 TYPICAL = (1, 720, 1280)
 TENSOR_CORES = False
 TUNABLES = {"default": DEFAULTS}

@@ -1,10 +1,10 @@
 """Group norm, then SiLU: y = silu((x - mean) / sqrt(variance + eps) * weight + bias).
 
 mean and variance (not Bessel's) are those of one sample's group: C / groups channels, all their cells. Float32 whatever
-the dtype of x. Two launches: `measure` gives mean and sum of squared deviations of every part of every channel, by
-Welford's recurrence in each lane and Chan's formula between lanes; `kernel` combines a group's parts the same way and
-writes y. No sum of plain squares is ever formed, and a mean is two float32, the second what rounding took from the
-first: a mean far from zero costs no digits. silu(v) = v / (1 + exp(-v)).
+the dtype of x. Two launches: `measure` gives the moments of every part of every channel, as distances from the part's
+pivot, the mean of its first values; `kernel` combines those of a group by Chan's formula and writes y. No square of a
+value itself is ever summed, and a mean is two float32, the second what the first lacks: a mean far from zero costs no
+digits. silu(v) = v / (1 + exp(-v)).
 
 Shapes: x, y (N, C, H, W) in one dtype; weight, bias (C,) in any float dtype; C is a multiple of groups.
 Source: Group Normalization, arXiv 1803.08494, section 3; Chan, Golub, LeVeque, "Updating formulae and a pairwise
@@ -23,29 +23,28 @@ BLOCK_PARTS = 128
 
 @triton.jit
 def measure(x_ptr, moments_ptr, cells, parts, BLOCK_CELLS: tl.constexpr, TILES: tl.constexpr):
-    """Moments (N, C, parts, 3) of BLOCK_CELLS * TILES cells a program: a mean in two numbers, squared deviations."""
+    """Moments (N, C, parts, 3) of BLOCK_CELLS * TILES cells a program: pivot, mean less pivot, squared deviations."""
     part, channel = tl.program_id(0), tl.program_id(1).to(tl.int64)  # int64: N * C * H * W may pass 2**31
     start = part.to(tl.int64) * BLOCK_CELLS * TILES
-    mean = tl.zeros((BLOCK_CELLS,), tl.float32)
-    deviations = tl.zeros((BLOCK_CELLS,), tl.float32)
-    count = tl.zeros((BLOCK_CELLS,), tl.float32)
+    x_ptr += channel * cells
+    cell = start + tl.arange(0, BLOCK_CELLS)
+    x = tl.load(x_ptr + cell, mask=cell < cells, other=0.0).to(tl.float32)
+    pivot = tl.sum(x) / tl.minimum(cells - start, BLOCK_CELLS).to(tl.float32)
+    sums = tl.zeros((BLOCK_CELLS,), tl.float32)
+    squares = tl.zeros((BLOCK_CELLS,), tl.float32)
     for tile in range(0, tl.minimum(tl.cdiv(cells - start, BLOCK_CELLS), TILES)):
         cell = start + tile * BLOCK_CELLS + tl.arange(0, BLOCK_CELLS)
-        inside = cell < cells
-        x = tl.load(x_ptr + channel * cells + cell, mask=inside, other=0.0).to(tl.float32)
-        # Only a channel's last tile has lanes outside, so a lane that is inside has seen every tile so far.
-        distance = tl.where(inside, x - mean, 0.0)
-        mean += distance / (tile + 1)
-        deviations += distance * tl.where(inside, x - mean, 0.0)
-        count += inside.to(tl.float32)
-    number = tl.sum(count)
-    centre = tl.sum(mean * count) / number
-    remainder = tl.sum((mean - centre) * count) / number
-    spread = tl.sum(deviations + count * (mean - centre) * (mean - centre)) - number * remainder * remainder
+        x = tl.load(x_ptr + cell, mask=cell < cells, other=0.0).to(tl.float32)
+        # A part is few tiles long, so its values cannot all be far from their pivot and near to one another.
+        distance = tl.where(cell < cells, x - pivot, 0.0)
+        sums += distance
+        squares += distance * distance
+    number = tl.minimum(cells - start, BLOCK_CELLS * TILES).to(tl.float32)
+    remainder = tl.sum(sums) / number
     place = moments_ptr + (channel * parts + part) * 3
-    tl.store(place, centre)
+    tl.store(place, pivot)
     tl.store(place + 1, remainder)
-    tl.store(place + 2, spread)
+    tl.store(place + 2, tl.sum(squares) - number * remainder * remainder)
 
 
 @triton.jit
@@ -53,11 +52,11 @@ def load_moments(moments_ptr, first, total, cells, parts, PART: tl.constexpr, BL
     """Moments of a group's parts from `first` on, and their cells: PART, fewer in a channel's last, 0 after `total`."""
     index = first + tl.arange(0, BLOCK_PARTS)
     inside = index < total
-    centre = tl.load(moments_ptr + index * 3, mask=inside, other=0.0)
+    pivot = tl.load(moments_ptr + index * 3, mask=inside, other=0.0)
     remainder = tl.load(moments_ptr + index * 3 + 1, mask=inside, other=0.0)
     spread = tl.load(moments_ptr + index * 3 + 2, mask=inside, other=0.0)
     rest = cells - (index % parts).to(tl.int64) * PART
-    return centre, remainder, spread, tl.where(inside, tl.minimum(rest, PART), 0).to(tl.float32)
+    return pivot, remainder, spread, tl.where(inside, tl.minimum(rest, PART), 0).to(tl.float32)
 
 
 @triton.jit
@@ -65,14 +64,14 @@ def combine(moments_ptr, total, cells, parts, number, PART: tl.constexpr, BLOCK_
     """A group's mean, as two numbers, and its variance from its `total` parts, which have `number` values."""
     sums = tl.zeros((BLOCK_PARTS,), tl.float32)
     for first in range(0, total, BLOCK_PARTS):
-        centre, _, _, count = load_moments(moments_ptr, first, total, cells, parts, PART, BLOCK_PARTS)
-        sums += centre * count
+        pivot, remainder, _, count = load_moments(moments_ptr, first, total, cells, parts, PART, BLOCK_PARTS)
+        sums += (pivot + remainder) * count
     mean = tl.sum(sums) / number
     sums = tl.zeros((BLOCK_PARTS,), tl.float32)
     squares = tl.zeros((BLOCK_PARTS,), tl.float32)
     for first in range(0, total, BLOCK_PARTS):
-        centre, remainder, spread, count = load_moments(moments_ptr, first, total, cells, parts, PART, BLOCK_PARTS)
-        distance = (centre - mean) + remainder
+        pivot, remainder, spread, count = load_moments(moments_ptr, first, total, cells, parts, PART, BLOCK_PARTS)
+        distance = (pivot - mean) + remainder
         sums += distance * count
         squares += spread + distance * distance * count
     rest = tl.sum(sums) / number
