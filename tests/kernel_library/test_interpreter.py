@@ -9,12 +9,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+import triton
 from torch import Tensor
 from triton.runtime.errors import InterpreterError
 
 from porting.errors import KernelError
-from porting.kernel_library import interpreter
-from porting.kernel_library.interpreter import check_internals, mend_interpreter
+from porting.kernel_library.interpreter import check_signature, mend_interpreter
+from porting.kernel_library.interpreter_mends import MENDS
 from tests.kernel_library import interpreted
 
 mend_interpreter()
@@ -299,21 +300,35 @@ def test_a_format_that_is_not_known_is_refused() -> None:
 
 
 def test_mending_twice_changes_nothing() -> None:
-    before = [getattr(owner, name) for owner, name, _, _ in interpreter.MENDS]
+    before = [getattr(mend.owner, mend.name) for mend in MENDS]
     mend_interpreter()
-    assert before == [getattr(owner, name) for owner, name, _, _ in interpreter.MENDS]
+    assert before == [mend.replacement for mend in MENDS]
 
 
-def test_an_unknown_version_of_triton_is_refused() -> None:
-    with pytest.raises(KernelError, match=r"triton 3\.10\.0 is not one whose interpreter is known here; install"):
-        check_internals("3.10.0")
+@pytest.mark.parametrize("version", ["3.8.0", "3.9.1", "3.10.0"])
+def test_an_unknown_version_of_triton_is_refused(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triton.__version__", version)
+    with pytest.raises(KernelError, match=rf"triton {version} is not one whose interpreter is known here; install"):
+        mend_interpreter()
 
 
-@pytest.mark.parametrize(("value", "words"), [(None, "is missing"), (lambda x: x, r"is \(x\), known is \(tt_dtype\)")])
+def test_every_replaced_part_has_the_known_signature() -> None:
+    """In a process of its own, where nothing is replaced yet."""
+    code = (
+        "from porting.kernel_library.interpreter import check_signature\n"
+        "from porting.kernel_library.interpreter_mends import MENDS\n"
+        "for mend in MENDS: check_signature(mend.owner, mend.name, mend.signature)\n"
+        "print(len(MENDS))"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert child.stdout.split() == [str(len(MENDS))]
+
+
+@pytest.mark.parametrize(("value", "words"), [(None, "is missing"), (lambda x: x, r"is \(x\), known is \(arg\)")])
 def test_changed_internals_are_refused(monkeypatch: pytest.MonkeyPatch, value: Any, words: str) -> None:
-    monkeypatch.setattr("triton.runtime.interpreter._get_np_dtype", value)
+    monkeypatch.setattr("triton.runtime.interpreter._implicit_cvt", value)
     with pytest.raises(KernelError, match=words):
-        check_internals("3.9.0")
+        check_signature(triton.runtime.interpreter, "_implicit_cvt", "(arg)")
 
 
 @pytest.mark.parametrize("code", ["import triton", "import triton, os; os.environ['TRITON_INTERPRET'] = '1'"])
