@@ -131,7 +131,7 @@ def load_kernel(path: Path) -> Kernel:
         raise KernelError(f"{path}: cannot be read ({cause}); give the path of a kernel file") from cause
     check_file(path, source)
     digest = hashlib.sha256(source).hexdigest()
-    module = _execute(path, f"worldport_kernel_{path.stem}_{digest[:16]}")
+    module = _execute(path, source, f"worldport_kernel_{path.stem}_{digest[:16]}")
     check_parts(path, module)
     return Kernel(
         name=path.stem,
@@ -154,18 +154,19 @@ def load_kernel(path: Path) -> Kernel:
     )
 
 
-def _execute(path: Path, name: str) -> ModuleType:
-    """The module of that file, in sys.modules as pickle and inspect want it; what fails is not left there."""
+def _execute(path: Path, source: bytes, name: str) -> ModuleType:
+    """The module of that source, in sys.modules as pickle and inspect want it; what fails is not left there."""
     loaded = sys.modules.get(name)
     if loaded is not None and loaded.__file__ == str(path):
         return loaded
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise KernelError(f"{path}: Python has no loader for it; name it NAME.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # Not the loader's bytecode of a moment ago, which Python tells from the source by size and second only.
+        exec(compile(source, path, "exec"), module.__dict__)
     except ModuleNotFoundError as cause:
         del sys.modules[name]
         raise KernelError(f"{path}: imports {cause.name}, which is not installed; install worldport[triton]") from cause

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import os
 import pickle
 import re
 import subprocess
@@ -110,6 +111,16 @@ def test_the_same_file_is_one_module_and_a_changed_one_another(tmp_path: Path) -
     second = load_kernel(path)
     assert second.module is not first.module
     assert second.digest != first.digest
+
+
+def test_a_change_of_the_same_size_in_the_same_second_is_seen(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    stamp = path.stat().st_mtime
+    assert load_kernel(path).typical == (1000,)
+    write(tmp_path, SOURCE.replace("TYPICAL = (1000,)", "TYPICAL = (2000,)"))
+    os.utime(path, (stamp, stamp))
+    assert load_kernel(path).typical == (2000,)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["twice.py"]
 
 
 def test_the_name_of_the_module_does_not_depend_on_the_folder(tmp_path: Path) -> None:
