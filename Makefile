@@ -14,7 +14,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 test slow: export OPENBLAS_NUM_THREADS = 1
 
 help:
-	@echo "make port    port the bundled world model to this machine's CPU and prove it"
+	@echo "make port    prove the bundled world model on this machine's CPU, compile it for Blackwell, Rubin and AMD"
 	@echo "make test    lint, formatting, types and every test that is not slow"
 	@echo "make slow    the slow tests"
 	@echo "make train   train the bundled world model anew"
@@ -32,7 +32,7 @@ install: .venv/.installed
 	@touch $@
 
 port: install
-	@$(BIN)/worldport port bundled:gwm-mini-worlds --target cpu --out $(BUNDLE)
+	@$(BIN)/worldport port bundled:gwm-mini-worlds --target cpu --target blackwell --target rubin --target amd --out $(BUNDLE)
 
 test: install
 	$(BIN)/ruff check .

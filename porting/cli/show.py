@@ -1,6 +1,7 @@
 """Prints a record for people, on stdout: the verdict, a line for each step with its figures and why, the frame rate."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -47,10 +48,23 @@ def _print_target(console: Console, name: str, target: TargetRecord, upto: Step)
         console.print(line + Text(f"{cell.figure}" if cell.reason == cell.figure else f"{cell.figure} - {cell.reason}"))
         if cell.step is upto:
             break
-    chosen = [f"{a.component} on {a.backend}" for a in target.artifacts if a.chosen]
-    console.print("  chosen: " + (", ".join(chosen) or "no artifact"))
+    console.print("  " + _say_artifacts(target))
     if target.throughput is not None and upto is Step.THROUGHPUT:
         console.print("  " + say_frame_rate(target.throughput))
+
+
+def _say_artifacts(target: TargetRecord) -> str:
+    """What drives the port, or what there is to try on a host that has the device."""
+    chosen = [f"{a.component} on {a.backend}" for a in target.artifacts if a.chosen]
+    if chosen:
+        return f"chosen: {', '.join(chosen)}"
+    made = [a for a in target.artifacts if a.path is not None and a.error is None]
+    if not made or target.parity is not None:
+        return "chosen: no artifact"
+    counts = Counter(a.backend for a in made)
+    kernels = sum(kernel.error is None for kernel in target.kernels)
+    listed = [f"{n} on {backend}" for backend, n in counts.items()] + [f"{kernels} kernels"] * bool(kernels)
+    return f"compiled and not run here: {', '.join(listed)}"
 
 
 def say_frame_rate(evidence: ThroughputEvidence) -> str:

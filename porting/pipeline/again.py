@@ -11,6 +11,7 @@ from porting.pipeline.abilities import describe_ability
 from porting.pipeline.compiling import change_target, note_chains, plan_compiles
 from porting.pipeline.drivers import bundled_drivers
 from porting.pipeline.judging import REPORT_FILES, judge_all, write_reports
+from porting.pipeline.kernels import KernelBatch
 from porting.pipeline.measuring import Session, chosen_backends, plan_parity, plan_throughput
 from porting.pipeline.progress import Observer, Silent
 from porting.pipeline.workshop import Workshop
@@ -93,12 +94,14 @@ def compile_again(path: Path, targets: tuple[str, ...], threads: int, jobs: int,
             for component in workshop.record.components
             for stage in plan_compiles(workshop, name, component.name, describe_host(threads))
         ]
+        stages += KernelBatch(tuple(workshop.record.targets[name].profile for name in names), jobs).plan()
         observer.planned(tuple(stage.name for stage in stages))
         for stage in stages:
             # What was built on the old artifact goes with it: its evidence is of another file.
             workshop.change(partial(forget_stage, name=stage.name))
         for name in names:
-            workshop.change(change_target(name, {"artifacts": (), "parity": None, "throughput": None, "verdict": None}))
+            gone = {"artifacts": (), "kernels": (), "parity": None, "throughput": None, "verdict": None}
+            workshop.change(change_target(name, gone))
         with workshop.background(jobs) as submit:
             for stage in stages:
                 submit(stage)
