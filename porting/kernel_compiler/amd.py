@@ -149,7 +149,8 @@ def is_native(name: str, variant: str) -> bool:
     if variant in ("fp8", "float8_e4m3fn", "float8_e5m2"):
         return operands.endswith("f8f6f4") or bool(re.search(r"_(?:fp8|bf8)(?:_|$)", operands))
     suffixes = {"bfloat16": ("bf16", "bf16_1k"), "float16": ("f16",), "float32": ("f32", "xf32")}.get(variant, ())
-    return unit in ("mfma", "wmma", "smfmac", "swmmac") and operands.rpartition("x")[2].partition("_")[2] in suffixes
+    shaped = re.search(r"\d+x\d+x\d+_(\w+)$", operands)
+    return unit in ("mfma", "wmma", "smfmac", "swmmac") and shaped is not None and shaped[1] in suffixes
 
 
 def count_scratch_loads(text: str) -> int:

@@ -154,6 +154,8 @@ def _unpack(data: bytes, place: int) -> tuple[Any, int]:
     else:
         raise CompileError(f"the metadata note has MessagePack format {code:#x}; update worldport")
     if kind == "text":
+        if place + length > len(data):
+            raise IndexError(f"a text of {length} bytes ends early")
         return data[place : place + length].decode("utf-8"), place + length
     values = []
     for _ in range(length * (2 if kind == "table" else 1)):

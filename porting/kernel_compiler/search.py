@@ -6,14 +6,15 @@ longer than most compiles. The score, best first:
 
 1. The binary is sound: it is there, for this chip, keeps its values in registers, fits, and uses matrix units natively
    where the kernel claims them; of those that do not, the one that spills the least.
-2. Enough warps are there to hide a wait: half of what a multiprocessor holds for a kernel that waits for memory, eight
-   for one that feeds matrix units. No more count than the launch has when it is spread over the largest target.
-3. Fewest issue slots an element of the tile: instructions in loops (all, without loops) times warps over the product of
-   the BLOCK_* parameters, in steps of 5 %.
-4. Most shared memory, which is where a pipelined loop keeps the loads that are on their way; then occupancy, and last
-   the fewest instructions.
+2. Enough warps fit to hide a wait: half of what a multiprocessor holds for a kernel that waits for memory, eight for one
+   that feeds matrix units, or all that the launch has for it.
+3. The launch has a program for every multiprocessor of any target.
+4. Fewest issue slots an element of the tile: instructions in loops (all, without loops) times warps over the product of
+   the BLOCK_* parameters. A kernel that waits for memory does not care for less than a quarter.
+5. A kernel that waits for memory: more warps. One that feeds matrix units: most shared memory, where a pipelined loop
+   keeps the loads that are on their way, then more warps, then fewest instructions.
 
-It is a guess about time, made from what can be known here; a device may say otherwise. Nothing here writes files.
+What is equal stays as it was. It is a guess about time, made from what can be known here; a device may say otherwise. Nothing here writes files.
 """
 
 import math
@@ -32,7 +33,8 @@ MULTIPROCESSORS = 304
 """Of the MI300X, which has the most of all targets."""
 WAITING_SHARE = 0.5
 FEEDING_WARPS = 8
-SCORE_STEP = 1.05
+WAITING_STEP = 1.25
+FEEDING_STEP = 1.05
 STAND_INS = {"cuda:107": 100}
 """Whose limits are taken for a chip that publishes none. Only for choosing; evidence never says so."""
 SIBLINGS = {"cuda:103": "cuda:100", "cuda:121": "cuda:120"}
@@ -88,21 +90,23 @@ def score(record: KernelRecord) -> tuple[float, ...]:
         unsound = 2.0 if record.error is not None else 1.0
         spilled = spilled_bytes(record)
         return (unsound, math.inf if spilled is None else float(spilled))
-    warps = record.warps or 1
+    warps, programs = record.warps or 1, record.programs or 0
     resident, share = _occupancy(record)
-    # A launch of few programs leaves room unused.
-    there = min(resident, (record.programs or 0) / MULTIPROCESSORS)
-    if record.tensor_cores_claimed:
-        short = max(1.0 - there * warps / FEEDING_WARPS, 0.0)
-    else:
-        short = max(WAITING_SHARE - share * there / max(resident, 1), 0.0)
+    feeds = record.tensor_cores_claimed
+    enough = FEEDING_WARPS if feeds else WAITING_SHARE * resident * warps / max(share, 1e-9)
+    wanted = min(enough, warps * programs / MULTIPROCESSORS)
     # In eighths: less is no reason to take more instructions.
-    short = math.ceil(short * 8) / 8
+    short = math.ceil(8 * max(1.0 - resident * warps / max(wanted, 1e-9), 0.0))
+    idle = max(1.0 - programs / MULTIPROCESSORS, 0.0)
     tile = math.prod(value for name, value in record.tuning.items() if name.startswith("BLOCK"))
     instructions = record.instructions or 0
-    slots = (record.loop_instructions or instructions) * warps / tile
-    steps = round(math.log(max(slots, 1e-9), SCORE_STEP))
-    return (0.0, short, float(steps), -float(record.shared_bytes or 0), -share, float(instructions))
+    slots = max((record.loop_instructions or instructions) * warps / tile, 1e-9)
+    steps = round(math.log(slots, FEEDING_STEP if feeds else WAITING_STEP))
+    ranks = (0.0, float(short), idle, float(steps))
+    eighths = -float(round(8 * share))
+    if not feeds:
+        return (*ranks, eighths)
+    return (*ranks, -float(record.shared_bytes or 0), eighths, float(instructions))
 
 
 def _occupancy(record: KernelRecord) -> tuple[int, float]:

@@ -34,6 +34,8 @@ from porting.kernel_library import Kernel, load_kernel
 from porting.record import KernelRecord
 
 READERS = {"cuda": nvidia.read_evidence, "hip": amd.read_evidence}
+LOOK_SECONDS = 2.0
+"""How often the first process looks whether it is still wanted."""
 FORK = multiprocessing.get_context("fork")
 
 
@@ -155,6 +157,7 @@ def compile_kernel(requests: Sequence[tuple[int, KernelRequest]], jobs: int, fol
 
 def compile_batch(batch: Batch, folder: Path) -> None:
     """Answer every request, kernel after kernel, each in a process of its own."""
+    asked_by = os.getppid()
     kernels: dict[Path, list[tuple[int, KernelRequest]]] = {}
     for index, request in enumerate(batch.requests):
         (folder / str(index)).mkdir()
@@ -163,7 +166,11 @@ def compile_batch(batch: Batch, folder: Path) -> None:
         process = FORK.Process(target=compile_kernel, args=(requests, batch.jobs, folder))
         process.start()
         try:
-            process.join()
+            while process.is_alive():
+                process.join(LOOK_SECONDS)
+                # Whoever asked was killed: nobody reads the answers.
+                if os.getppid() != asked_by:
+                    return
         finally:
             if process.is_alive():
                 process.terminate()
