@@ -279,3 +279,10 @@ TYPICAL = (3600, 2048)
 TENSOR_CORES = False
 TUNABLES = {"default": DEFAULTS}
 SEARCH = {"BLOCK_ROWS": (1, 2, 4, 8, 16), "BLOCK_COLUMNS": (128, 256, 512, 1024), "num_warps": (1, 2, 4, 8)}
+_CONVERTED = "it has no instruction that rounds to OCP e4m3; Triton would do it in software, or not at all"
+UNSUPPORTED = {
+    f"{architecture} {name}": _CONVERTED
+    for architecture in ("cuda:75", "cuda:80", "cuda:86", "cuda:87", "hip:gfx90a", "hip:gfx942", "hip:gfx1100")
+    for name in ("fp8", "mxfp8", "nvfp4")
+}
+"""mxfp4 needs integers only, so any architecture can make it, for another one to multiply."""

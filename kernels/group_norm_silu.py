@@ -115,10 +115,18 @@ def kernel(
 
 
 def reference(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
-    """The same in PyTorch, in float32, or float64 for float64."""
+    """The same in PyTorch, in float32, or float64 for float64.
+
+    Step by step: one group norm would be exported as InstanceNormalization, which onnxruntime 1.31 on a CPU computes
+    with an error of 2e-2 under a mean of a hundred deviations.
+    """
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    normed = torch.nn.functional.group_norm(wide, groups, weight.to(wide.dtype), bias.to(wide.dtype), eps)
-    return torch.nn.functional.silu(normed)
+    grouped = wide.unflatten(1, (groups, -1)).flatten(2)
+    centred = grouped - grouped.mean(-1, keepdim=True)
+    scale = torch.rsqrt(centred.square().mean(-1, keepdim=True) + eps)
+    normed = (centred * scale).reshape(x.shape)
+    weight, bias = (vector.to(wide.dtype).reshape(-1, 1, 1) for vector in (weight, bias))
+    return torch.nn.functional.silu(normed * weight + bias)
 
 
 def launch(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, **tuning: int) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from porting.kernel_library import kernel_paths, load_kernel
 from tests.kernels.harness import killed, launched
@@ -40,6 +41,13 @@ def test_it_combines_more_parts_than_it_holds_at_once(monkeypatch: pytest.Monkey
     (y,) = launched(KERNEL, (x, weight, bias, 1, 1e-6), BLOCK_CELLS=32, TILES=2)
     assert isinstance(exact, Tensor)
     assert error_of(y, exact) < 3e-7
+
+
+def test_the_reference_is_group_norm_and_silu() -> None:
+    torch.manual_seed(3)
+    x, weight, bias = torch.randn(2, 6, 5, 7), torch.randn(6), torch.randn(6)
+    expected = F.silu(F.group_norm(x, 3, weight, bias, 1e-3))
+    torch.testing.assert_close(KERNEL.reference(x, weight, bias, 3, 1e-3), expected)
 
 
 @pytest.mark.parametrize(
