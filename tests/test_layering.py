@@ -37,7 +37,8 @@ ROWS = (
     Row(2, ("kernel_library",), up_to(1), also=frozenset({"content"})),
     Row(3, ("adapters",), up_to(2)),
     Row(4, ("export",), up_to(3)),
-    Row(5, ("compilers", "runners"), up_to(2)),
+    # The triton backend compiles kernels, as the kernel library's own evidence does.
+    Row(5, ("compilers", "runners"), up_to(2), also=frozenset({"kernel_compiler"})),
     Row(5, ("kernel_compiler",), up_to(2)),
     Row(5, ("rollout",), up_to(2), also=frozenset({"runners"})),
     Row(5, ("emulators",), up_to(1)),
@@ -57,6 +58,7 @@ BACKENDS = {
         "checkpoint",
         "checkpoint.*",
         "compilers.inductor",
+        "compilers.triton",
         "export",
         "export.*",
         "kernel_compiler.*",

@@ -130,6 +130,7 @@ class Fakes:
             sample_source="nothing",
             parameters=1,
             weight_bytes=4,
+            use_kernels=dict,
         )
 
     def export_component(self, model: Any, component: str, out: Path, opset: int) -> ComponentRecord:
@@ -147,6 +148,20 @@ class Fakes:
             contract=contract,
             export_seconds=0.0,
         )
+
+    def export_kernel_variant(self, model: Any, component: str, out: Path, precision: str) -> None:
+        self.ran(f"export {component} with kernels", out)
+        out.mkdir()
+        (out / f"{component}.triton.pt2").write_text(f"{model.digest} {precision}")
+
+    def compile_kernels(self, kernels: Any, architecture: str, variants: Any, out: Path, jobs: int) -> tuple[Any, ...]:
+        self.ran(f"kernels {architecture}", out)
+        out.mkdir(parents=True)
+        (out / "adaln.cubin").write_text(architecture)
+        return ()
+
+    def fill_cache(self, kernels: Any, architectures: list[str], variants: Any, jobs: int) -> None:
+        self.ran(f"fill {' '.join(architectures)}")
 
     def record_trace(self, *arguments: Any, **named: Any) -> str:
         self.ran("trace")
@@ -294,16 +309,22 @@ def judge_target(record: PortRecord, target: str, highest: Step) -> Verdict:
 
 def replacements(fakes: Fakes) -> list[tuple[Any, str, Any]]:
     """(object, attribute, fake) of everything that the pipeline calls."""
-    from porting import compilers, parity, report, runners, throughput, verdict
-    from porting.pipeline import abilities, again, making, measuring
+    from porting import compilers, kernel_compiler, parity, report, runners, throughput, verdict
+    from porting.pipeline import abilities, again, kernels, making, measuring
 
     recorder = ModuleType("porting.trace.recorder")
     export = ModuleType("porting.export")
     vars(recorder)["record_trace"] = fakes.record_trace
     vars(export)["export_component"] = fakes.export_component
+    variant = ModuleType("porting.export.kernel_variant")
+    vars(variant)["export_kernel_variant"] = fakes.export_kernel_variant
     return [
         (sys.modules, "porting.trace.recorder", recorder),
         (sys.modules, "porting.export", export),
+        (sys.modules, "porting.export.kernel_variant", variant),
+        (kernel_compiler, "compile_kernels", fakes.compile_kernels),
+        (kernel_compiler, "fill_cache", fakes.fill_cache),
+        (kernels, "find_kernels", dict),
         (port_module, "load_world_model", fakes.load_world_model),
         (port_module, "describe_host", describe_host),
         (again, "describe_host", describe_host),

@@ -209,6 +209,31 @@ def test_a_target_without_its_device_is_compiled_and_not_run(tmp_path: Path, fak
     assert target.parity is None
     assert target.verdict is not None
     assert target.verdict.highest_possible is Step.ATTESTED
+    assert [link.backend for link in target.chain if link.builds] == ["triton"]
+    done = fakes.log.read_text().splitlines()
+    # A component with its kernels is there before what compiles it, and the library is compiled in one go.
+    for component in COMPONENTS:
+        assert done.index(f"export {component} with kernels") < done.index(f"compile {component} triton")
+    assert done.index("fill hip:gfx950") < done.index("kernels hip:gfx950")
+    assert (tmp_path / "targets/cpu/kernels/adaln.cubin").read_text() == "hip:gfx950"
+
+
+def test_two_targets_share_one_compile_of_the_kernel_library(tmp_path: Path, fakes: Fakes) -> None:
+    fakes.installed.add("triton")
+    chips = {"cpu": "gfx950", "other": "gfx942"}
+    profiles = tuple(
+        profile.model_copy(
+            update={"name": name, "compile": profile.compile.model_copy(update={"backends": ("triton",)})}
+        )
+        for name, chip in chips.items()
+        for profile in [make_profile(device=Device(kind="hip", architecture=chip))]
+    )
+    record = port(make_request(tmp_path, profiles=profiles), Silent())
+    assert fakes.log.read_text().splitlines().count("fill hip:gfx950 hip:gfx942") == 1
+    assert {stage.name for stage in record.stages} >= {"kernels cpu", "kernels other"}
+    fakes.log.write_text("")
+    port(make_request(tmp_path, profiles=profiles), Silent())
+    assert fakes.log.read_text() == ""
 
 
 def test_verify_measures_parity_anew_and_keeps_the_choice(tmp_path: Path, fakes: Fakes) -> None:
