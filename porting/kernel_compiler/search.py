@@ -6,15 +6,16 @@ longer than most compiles. The score, best first:
 
 1. The binary is sound: it is there, for this chip, keeps its values in registers, fits, and uses matrix units natively
    where the kernel claims them; of those that do not, the one that spills the least.
-2. Enough warps fit to hide a wait: half of what a multiprocessor holds for a kernel that waits for memory, eight for one
-   that feeds matrix units, or all that the launch has for it.
+2. Enough warps fit to hide a wait: half of what a multiprocessor holds for a kernel that waits for memory, eight for
+   one that feeds matrix units, or all that the launch has for it.
 3. The launch has a program for every multiprocessor of any target.
 4. Fewest issue slots an element of the tile: instructions in loops (all, without loops) times warps over the product of
    the BLOCK_* parameters. A kernel that waits for memory does not care for less than a quarter.
 5. A kernel that waits for memory: more warps. One that feeds matrix units: most shared memory, where a pipelined loop
    keeps the loads that are on their way, then more warps, then fewest instructions.
 
-What is equal stays as it was. It is a guess about time, made from what can be known here; a device may say otherwise. Nothing here writes files.
+What is equal stays as it was. The score is a guess about time, made from what can be known here; a device may say
+otherwise. Nothing here writes files.
 """
 
 import math
