@@ -66,6 +66,7 @@ BACKENDS = {
         "kernel_library.*",
         "runners.eager",
         "runners.exported",
+        "runners.triton",
         "runners.inductor",
         "trace",
         "trace.*",

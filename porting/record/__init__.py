@@ -1,0 +1,78 @@
+"""What a port leaves behind: `port.json`, schema 1. Evidence is measured; a verdict is evidence held against budgets.
+
+Records never compute what they could have measured wrongly: every judgement is a `Check` with value, limit and reason.
+"""
+
+from porting.record.artifacts import (
+    ArtifactRecord,
+    Attestation,
+    ChainLink,
+    KernelRecord,
+)
+from porting.record.checks import (
+    LADDER,
+    Check,
+    Outcome,
+    Step,
+    exit_code,
+)
+from porting.record.made import (
+    CheckpointRecord,
+    ComponentRecord,
+    FileRecord,
+    Host,
+    Sha256,
+    StateContract,
+    TraceRecord,
+)
+from porting.record.parity import (
+    FreeRunning,
+    OutputParity,
+    ParityEvidence,
+    TeacherForced,
+)
+from porting.record.port import (
+    SCHEMA_VERSION,
+    PortRecord,
+    StageRecord,
+    TargetRecord,
+    Verdict,
+)
+from porting.record.throughput import (
+    Distribution,
+    DriverTiming,
+    Pacing,
+    ThroughputEvidence,
+)
+
+__all__ = [
+    "LADDER",
+    "SCHEMA_VERSION",
+    "ArtifactRecord",
+    "Attestation",
+    "ChainLink",
+    "Check",
+    "CheckpointRecord",
+    "ComponentRecord",
+    "Distribution",
+    "DriverTiming",
+    "FileRecord",
+    "FreeRunning",
+    "Host",
+    "KernelRecord",
+    "Outcome",
+    "OutputParity",
+    "Pacing",
+    "ParityEvidence",
+    "PortRecord",
+    "Sha256",
+    "StageRecord",
+    "StateContract",
+    "Step",
+    "TargetRecord",
+    "TeacherForced",
+    "ThroughputEvidence",
+    "TraceRecord",
+    "Verdict",
+    "exit_code",
+]
