@@ -125,12 +125,7 @@ def _replace(graph: ir.Graph, found: _Found) -> None:
         metadata_props=dict(found.softmax.metadata_props),
     )
     graph.insert_before(found.weighted, attention)
-    is_output = old.is_graph_output()
-    ir.convenience.replace_all_uses_with(old, attention.outputs[0])
-    if is_output:
-        for index, output in enumerate(graph.outputs):
-            if output is old:
-                graph.outputs[index] = attention.outputs[0]
+    ir.convenience.replace_all_uses_with(old, attention.outputs[0], replace_graph_outputs=True)
     _remove_unused(graph, found.weighted)
 
 

@@ -24,8 +24,12 @@ PACKAGES = {
     "onnxruntime_cuda": ("onnxruntime", "worldport[onnxruntime-gpu]"),
     "onnxruntime_tensorrt": ("onnxruntime", "worldport[onnxruntime-gpu]"),
     "migraphx": ("onnxruntime", "worldport[migraphx]"),
+    "triton": ("triton", "worldport[triton]"),
 }
 """Backend -> the package that compiles for it, and what to install."""
+
+NEEDS_DEVICE = frozenset({"tensorrt", "onnxruntime_cuda", "onnxruntime_tensorrt", "migraphx"})
+"""Backends that time or compile kernels on the device itself, so that only its host compiles for it."""
 
 
 class BatchRange(Model):
@@ -97,8 +101,14 @@ def require_backend(request: CompileRequest) -> None:
     if request.backend not in PACKAGES:
         raise CompileError(f"{request.where}: no such backend; there are {', '.join(sorted(PACKAGES))}")
     package, extra = PACKAGES[request.backend]
-    if importlib.util.find_spec(package) is None:
+    if importlib.util.find_spec(package) is not None:
+        return
+    if request.backend not in NEEDS_DEVICE:
         raise CompileError(f"{request.where}: {package} is not installed; pip install '{extra}'")
+    raise CompileError(
+        f"{request.where}: {package} is not installed, and compiles on the {request.architecture} device only;"
+        f" pip install '{extra}' on the host that has it and run `worldport compile BUNDLE` there"
+    )
 
 
 def require_architecture(request: CompileRequest) -> str:

@@ -117,7 +117,8 @@ class _Follower:
             self.places[output] = place
 
     def _refuse(self, node: ir.Node, why: str) -> NoReturn:
-        raise CompileError(f"{self._where}: {node.name} ({node.op_type}) {why}; leave the batch out of the request")
+        name = node.name or node.outputs[0].name
+        raise CompileError(f"{self._where}: {name} ({node.op_type}) {why}; leave the batch out of the request")
 
     def _first_only(self, node: ir.Node) -> Place:
         """Place of the first input, the others being what all worlds share."""
@@ -292,7 +293,7 @@ class _Follower:
 
     def _replace_constant(self, node: ir.Node, index: int, numbers: list[int]) -> None:
         """Give the node a shape of its own: a constant may serve several nodes."""
-        name = f"{node.name}_batch_{index}"
+        name = f"{node.outputs[0].name}_batch_{index}"
         value = ir.Value(name=name, const_value=ir.tensor(np.array(numbers, np.int64), name=name))
         value.shape, value.dtype = ir.Shape([len(numbers)]), ir.DataType.INT64
         self._graph.register_initializer(value)

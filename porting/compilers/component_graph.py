@@ -33,6 +33,8 @@ def load_graph(request: CompileRequest) -> ir.Model:
         model = ir.load(source)
     except (OSError, ValueError, RuntimeError, DecodeError) as cause:
         raise CompileError(f"{request.where}: {source.name} is no ONNX graph ({cause}); export it again") from cause
+    if not model.graph.outputs:
+        raise CompileError(f"{request.where}: {source.name} is no ONNX graph (it makes nothing); export it again")
     passes.InlinePass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     nested = sorted({node.op_type for node in model.graph if any(_subgraphs(node))})

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch._inductor
 
-from porting.compilers.base import INTEGER, CompileRequest, require_precision
+from porting.compilers.base import INTEGER, CompileRequest, require_precision, require_static
 from porting.errors import CompileError
 from porting.record import Attestation
 from porting.tensor_spec import UNIT_ROUNDOFF, Precision
@@ -43,6 +43,7 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
         CompileError: there is no C++ compiler, or inductor cannot lower the component.
     """
     require_precision(request, ("fp32",))
+    require_static(request)
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise CompileError(f"{request.where}: needs a C++ compiler and finds no {compiler}; install g++ or set CXX")

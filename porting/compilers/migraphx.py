@@ -18,6 +18,7 @@ from porting.compilers.onnxruntime_device import (
     attest_profile,
     count_typed,
     require_provider,
+    require_supported,
     write_typed,
 )
 from porting.errors import CompileError
@@ -51,8 +52,9 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
     Raises:
         CompileError: this build or host has no such provider or device, or nodes would run on the CPU.
     """
-    require_provider(request, PROVIDER)
+    require_supported(request, PROVIDER)
     hip_host.require_device(request)
+    require_provider(request, PROVIDER)
     files, model = write_typed(request)
     placed = attest_profile(request, PROVIDER, files[0])
     driver = find_driver()

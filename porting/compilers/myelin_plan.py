@@ -102,7 +102,8 @@ def _read_kernels(graph: str) -> Iterable[PlanKernel]:
     _, _, rest = graph.partition("\nmain {")
     program, _, _ = rest.partition("\nshape_main {")
     starts = [*KERNEL.finditer(program)]
-    for start, end in zip(starts, [*(s.start() for s in starts[1:]), len(program)], strict=True):
+    for index, start in enumerate(starts):
+        end = starts[index + 1].start() if index + 1 < len(starts) else len(program)
         text = program[start.start() : end]
         name = start.group(2).strip('"')
         operands = [o for found in OPERANDS.findall(text) for o in re.findall(r'"([^"]+)"', found)]

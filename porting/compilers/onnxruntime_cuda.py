@@ -4,7 +4,13 @@ from pathlib import Path
 
 from porting.compilers.base import CompileRequest
 from porting.compilers.cuda_host import require_device
-from porting.compilers.onnxruntime_device import DeviceProvider, attest_profile, require_provider, write_typed
+from porting.compilers.onnxruntime_device import (
+    DeviceProvider,
+    attest_profile,
+    require_provider,
+    require_supported,
+    write_typed,
+)
 from porting.record import Attestation
 
 PROVIDER = DeviceProvider(
@@ -22,7 +28,8 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
     Raises:
         CompileError: this build or host has no such provider or device, or nodes would run on the CPU.
     """
-    require_provider(request, PROVIDER)
+    require_supported(request, PROVIDER)
     require_device(request)
+    require_provider(request, PROVIDER)
     files, _ = write_typed(request)
     return files, attest_profile(request, PROVIDER, files[0])

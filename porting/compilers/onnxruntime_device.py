@@ -55,14 +55,22 @@ class DeviceProvider:
         return [(self.name, self.options), *self.then]
 
 
-def require_provider(request: CompileRequest, provider: DeviceProvider) -> None:
-    """Refuse what the provider cannot do, before anything is compiled.
+def require_supported(request: CompileRequest, provider: DeviceProvider) -> None:
+    """Refuse what the provider does not do on any host.
 
     Raises:
-        CompileError: a precision or batch that it does not take, or a build of onnxruntime without it.
+        CompileError: a precision or batch that it does not take.
     """
     require_precision(request, provider.precisions)
     require_static(request)
+
+
+def require_provider(request: CompileRequest, provider: DeviceProvider) -> None:
+    """Refuse a build of onnxruntime without the provider.
+
+    Raises:
+        CompileError: it is not among those that the build has.
+    """
     built = ort.get_available_providers()
     if provider.name not in built:
         raise CompileError(

@@ -61,7 +61,8 @@ def open_session(
         # Else Python itself opens a second session on the CPU when the first fails.
         return ort.InferenceSession(path, options, providers=list(providers), enable_fallback=0)
     except ERRORS as cause:
-        raise CompileError(f"{request.where}: onnxruntime refuses {path.name} ({cause}); try another opset") from cause
+        said = " ".join(str(cause).split())
+        raise CompileError(f"{request.where}: onnxruntime refuses {path.name} ({said}); try another opset") from cause
 
 
 def profile_nodes(

@@ -14,6 +14,7 @@ from porting.compilers.onnxruntime_device import (
     attest_profile,
     count_typed,
     require_provider,
+    require_supported,
     write_typed,
 )
 from porting.compilers.onnxruntime_session import open_session, session_options
@@ -37,8 +38,9 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
     Raises:
         CompileError: this build or host has no such provider or device, or nodes would run on the CPU.
     """
-    require_provider(request, PROVIDER)
+    require_supported(request, PROVIDER)
     require_device(request)
+    require_provider(request, PROVIDER)
     files, model = write_typed(request)
     size = sum(file.stat().st_size for file in files)
     if size > LARGEST_BYTES:

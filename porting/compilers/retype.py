@@ -109,18 +109,18 @@ class _Retyping:
 
     def _retype_initializer(self, value: ir.Value) -> None:
         """Convert a constant; one that is also used in float32 is there twice."""
-        kept = [use for use in value.uses() if (use.node, use.idx) in self._kept_uses]
-        if kept and len(kept) < len(value.uses()):
+        uses = list(value.uses())
+        kept = [use for use in uses if (use.node, use.idx) in self._kept_uses]
+        if (len(kept) == len(uses) and not value.is_graph_output()) or value.const_value is None:
+            return
+        if kept:
             copy = ir.Value(name=f"{value.name}_float32", const_value=value.const_value)
             copy.shape, copy.dtype = value.shape, FLOAT
             self._graph.register_initializer(copy)
             for use in kept:
                 use.node.replace_input_with(use.idx, copy)
-        if len(kept) < len(value.uses()) or value.is_graph_output():
-            if value.const_value is None:
-                return
-            value.const_value = self._convert(value.const_value)
-            value.dtype = self._half
+        value.const_value = self._convert(value.const_value)
+        value.dtype = self._half
 
     def _retype_attributes(self, node: ir.Node) -> None:
         """Change what a node says of its own output's type."""

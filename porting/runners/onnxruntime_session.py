@@ -147,7 +147,7 @@ def _require_started(placement: Placement, path: Path, threads: int, where: str)
     try:
         started = _open(placement, path, threads, strict=False).get_providers()
     except ERRORS as cause:
-        reason = str(cause)
+        reason = " ".join(str(cause).split())
     else:
         if placement.provider in started:
             return

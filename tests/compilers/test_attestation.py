@@ -1,5 +1,6 @@
 """What the compilers read back from a backend's own account of an artifact."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from openvino import opset13
 
 from porting.compilers import inductor, onnxruntime_session, openvino
+from porting.compilers.base import check_attestation
+from porting.errors import CompileError
 from tests.runners.artifacts import make_request
 
 
@@ -38,6 +41,19 @@ def test_a_node_counts_as_the_coarsest_it_touches(reads: list[str], makes: list[
 )
 def test_a_kernel_counts_as_its_coarsest_pointer(arguments: str, precision: str) -> None:
     assert inductor.kernel_precision(arguments) == precision
+
+
+def test_openvino_bf16_that_nobody_asked_for_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the hint OpenVINO takes bfloat16 wherever the CPU has it; where it has not, nothing is refused."""
+    request = make_request("openvino", tmp_path)
+    (artifact, _), _ = openvino.compile_artifact(request)
+    hints = {name: value for name, value in openvino.OPTIONS.items() if name != "INFERENCE_PRECISION_HINT"}
+    monkeypatch.setattr(openvino, "OPTIONS", hints)
+    found = openvino.attest(request, artifact)
+    taken = found.detail["precision hint"] == "bf16"
+    assert taken == ("bf16" in found.layers_by_precision)
+    with pytest.raises(CompileError, match="silently computes layers in") if taken else nullcontext():
+        check_attestation(request, found)
 
 
 def test_openvino_layers_in_half_precision_are_seen(tmp_path: Path) -> None:

@@ -73,10 +73,13 @@ def components_folder() -> Path:
 
 
 @functools.cache
-def compiled(backend: str) -> tuple[Path, ArtifactRecord]:
+def compiled(backend: str, architecture: str | None = None) -> tuple[Path, ArtifactRecord]:
     """The folder of the artifact, and its record."""
     folder = components_folder() / "artifacts"
-    return folder, compile_component(make_request(backend, folder))
+    if architecture is not None:
+        folder /= architecture
+    request = make_request(backend, folder).model_copy(update={"architecture": architecture})
+    return folder, compile_component(request)
 
 
 def make_request(backend: str, out_dir: Path) -> CompileRequest:
