@@ -1,4 +1,4 @@
-"""Group norm with SiLU: digits under a large mean, parts of every number, what it refuses, and its mutants."""
+"""Group norm with SiLU: digits under a large mean, any share of the work, what it refuses, and its mutants."""
 
 from typing import Any
 
@@ -24,21 +24,22 @@ def test_a_large_mean_costs_no_digits(mean: float) -> None:
     x = torch.randn(1, 4, 50, 60) + mean
     weight, bias = torch.ones(4), torch.zeros(4)
     exact = KERNEL.reference(x.double(), weight, bias, 2, 1e-6)
-    (y,) = launched(KERNEL, (x, weight, bias, 2, 1e-6), BLOCK_CELLS=512, TILES=2)
+    (y,) = launched(KERNEL, (x, weight, bias, 2, 1e-6), BLOCK_CELLS=512, SPLITS=2)
     assert isinstance(exact, Tensor)
     assert error_of(y, exact) < 1e-6
     sums = x.unflatten(1, (2, 2)).flatten(2).square().mean(-1) - x.unflatten(1, (2, 2)).flatten(2).mean(-1).square()
     assert mean < 1e4 or (sums - 1).abs().max() > 0.1
 
 
-def test_it_combines_more_parts_than_it_holds_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """2 channels a group, 10 parts a channel, 8 at once: the last part is the shortest and the loudest."""
-    monkeypatch.setattr(KERNEL.module, "BLOCK_PARTS", 8)
+@pytest.mark.parametrize("splits", [1, 3, 16])
+def test_any_number_of_programs_shares_a_group(splits: int) -> None:
+    """2 channels of 19 tiles each, the last tile the shortest and the loudest, and the first values unlike the rest."""
     torch.manual_seed(2)
     x = torch.randn(1, 2, 1, 601) * torch.linspace(1, 100, 601)
+    x[..., :32] = 1000
     weight, bias = torch.randn(2), torch.randn(2)
     exact = KERNEL.reference(x.double(), weight, bias, 1, 1e-6)
-    (y,) = launched(KERNEL, (x, weight, bias, 1, 1e-6), BLOCK_CELLS=32, TILES=2)
+    (y,) = launched(KERNEL, (x, weight, bias, 1, 1e-6), BLOCK_CELLS=32, SPLITS=splits)
     assert isinstance(exact, Tensor)
     assert error_of(y, exact) < 3e-7
 
@@ -67,39 +68,30 @@ def test_what_does_not_fit_is_refused(x: Any, weight: Any, bias: Any, groups: in
 
 MUTANTS = {
     "dropped eps": ("tl.rsqrt(variance + eps)", "tl.rsqrt(variance)"),
-    "variance uncentred": ("normed = ((x - mean) - rest) * scale", "normed = x * scale"),
-    "variance about zero": (
-        "return mean, rest, tl.sum(squares) / number - rest * rest",
-        "return mean, rest, tl.sum(squares) / number - rest * rest + mean * mean",
+    "values not centred": ("normed = ((x - pivot) - rest) * scale", "normed = x * scale"),
+    "values centred on the pivot": ("((x - pivot) - rest)", "(x - pivot)"),
+    "variance about zero": ("return pivot, rest, tl.sum(", "return pivot, rest, pivot * pivot + tl.sum("),
+    "variance about the pivot": ("(mean - rest) * (mean - rest)) / length", "mean * mean) / length"),
+    "sample variance": ("(mean - rest) * (mean - rest)) / length", "(mean - rest) * (mean - rest)) / (length - 1)"),
+    "deviations between lanes left out": ("deviations + count * (mean - rest) * (mean - rest)", "deviations"),
+    "deviations within lanes left out": ("tl.sum(deviations + count", "tl.sum(count"),
+    "no pivot": (
+        "pivot = tl.sum(first) / tl.minimum(length, BLOCK)",
+        "pivot = tl.sum(first) * 0",
     ),
-    "sample variance": ("tl.sum(squares) / number -", "tl.sum(squares) / (number - 1) -"),
-    "deviations between parts left out": (
-        "squares += spread + distance * distance * count",
-        "squares += spread",
+    "mean of means": ("rest = tl.sum(mean * count) / length", "rest = tl.sum(mean) / BLOCK"),
+    "values outside are counted": ("count += inside.to(tl.float32)", "count += 1.0"),
+    "values outside move the mean": ("step = tl.where(inside, distance - mean, 0.0)", "step = distance - mean"),
+    "mean of one tile more": ("mean += step / (start // BLOCK + 1)", "mean += step / (start // BLOCK + 2)"),
+    "not Welford's product": ("step * tl.where(inside, distance - mean, 0.0)", "step * step"),
+    "a tile too few": ("range(0, length, BLOCK)", "range(0, length // BLOCK * BLOCK, BLOCK)"),
+    "one channel is measured": (
+        "measure(x_ptr, length, BLOCK_CELLS)",
+        "measure(x_ptr, cells, BLOCK_CELLS)",
     ),
-    "what the pivot lacks is lost": ("(pivot - mean) + remainder", "(pivot - mean)"),
-    "what the mean lacks is lost": ("((x - mean) - rest)", "(x - mean)"),
-    "mean of means": ("sums += distance * count", "sums += distance * tl.sum(count) / total"),
-    "parts beyond the group": ("inside = index < total\n", "inside = index < total + 1\n"),
-    "the last part is a whole one": ("tl.where(inside, tl.minimum(rest, PART), 0)", "tl.where(inside, PART, 0)"),
-    "no pivot": ("distance = tl.where(cell < cells, x - pivot, 0.0)", "distance = tl.where(cell < cells, x, 0.0)"),
-    "squares about zero": ("squares += distance * distance\n    number", "squares += x * x\n    number"),
-    "squares about the pivot": ("tl.sum(squares) - number * remainder * remainder)", "tl.sum(squares))"),
-    "cells outside are distances": ("distance = tl.where(cell < cells, x - pivot, 0.0)", "distance = x - pivot"),
-    "cells outside are counted": (
-        "number = tl.minimum(cells - start, BLOCK_CELLS * TILES).to(tl.float32)",
-        "number = (0 * cells + BLOCK_CELLS * TILES).to(tl.float32)",
-    ),
-    "a tile too few": (
-        "tl.minimum(tl.cdiv(cells - start, BLOCK_CELLS), TILES)):\n"
-        "        cell = start + tile * BLOCK_CELLS + tl.arange(0, BLOCK_CELLS)\n        x = tl.load(x_ptr + cell,",
-        "tl.minimum((cells - start) // BLOCK_CELLS, TILES)):\n"
-        "        cell = start + tile * BLOCK_CELLS + tl.arange(0, BLOCK_CELLS)\n        x = tl.load(x_ptr + cell,",
-    ),
-    "moments of the first group": ("row // group_channels * total * 3", "row // group_channels * 0"),
-    "moments of one channel": ("total = group_channels * parts", "total = parts"),
-    "weight of the group": ("tl.load(weight_ptr + channel)", "tl.load(weight_ptr + channel // group_channels)"),
-    "weight of the first sample's channel": ("channel = row % channels", "channel = row // channels"),
+    "the first group is measured": ("x_ptr += group * length", "x_ptr += group * 0"),
+    "weight of the first group": ("tl.load(weight_ptr + channel)", "tl.load(weight_ptr + channel - first)"),
+    "weight of the group's first channel": ("tl.load(weight_ptr + channel)", "tl.load(weight_ptr + first)"),
     "no bias": ("* scale + shift", "* scale"),
     "bias for weight": ("tl.load(weight_ptr + channel)", "tl.load(bias_ptr + channel)"),
     "no silu": ("y = normed / (1 + tl.exp(-normed))", "y = normed"),
@@ -108,13 +100,17 @@ MUTANTS = {
         "y = normed * tl.exp(normed * 10) / (1 + tl.exp(normed * 10))",
     ),
     "in bf16": (
-        "        x = tl.load(x_ptr + row * cells + cell, mask=cell < cells, other=0.0).to(tl.float32)",
-        "        x = tl.load(x_ptr + row * cells + cell, mask=cell < cells, other=0.0).to(tl.bfloat16).to(tl.float32)",
+        "x = tl.load(x_ptr + place, mask=cell < cells, other=0.0).to(tl.float32)",
+        "x = tl.load(x_ptr + place, mask=cell < cells, other=0.0).to(tl.bfloat16).to(tl.float32)",
     ),
-    "statistics in bf16": ("sums += distance\n", "sums = (sums + distance).to(tl.bfloat16).to(tl.float32)\n"),
+    "statistics in bf16": (
+        "mean += step / (start // BLOCK + 1)",
+        "mean = (mean + step / (start // BLOCK + 1)).to(tl.bfloat16).to(tl.float32)",
+    ),
+    "a share is never written": ("group_channels * tiles, SPLITS)", "group_channels * tiles, SPLITS + 1)"),
     "one cell too many": (
-        "tl.store(y_ptr + row * cells + cell, y.to(y_ptr.dtype.element_ty), mask=cell < cells)",
-        "tl.store(y_ptr + row * cells + cell, y.to(y_ptr.dtype.element_ty), mask=cell <= cells)",
+        "tl.store(y_ptr + place, y.to(y_ptr.dtype.element_ty), mask=cell < cells)",
+        "tl.store(y_ptr + place, y.to(y_ptr.dtype.element_ty), mask=cell <= cells)",
     ),
 }
 
