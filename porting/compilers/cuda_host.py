@@ -1,12 +1,17 @@
-"""Whether this host has the CUDA device that a component is compiled for: some compilers time their kernels on it."""
+"""Whether this host has the CUDA device that a component is compiled for: some compilers time their kernels on it.
 
-import importlib
+It asks NVIDIA's driver itself, whose C interface is stable, so that a host needs no bindings to be recognised.
+"""
+
+import ctypes
 from typing import Any
 
 from porting.compilers.base import CompileRequest, require_architecture
 from porting.errors import CompileError
 
-BINDINGS = "cuda.bindings.runtime"
+DRIVER_LIBRARY = "libcuda.so.1"
+CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h."""
 
 
 def require_device(request: CompileRequest) -> None:
@@ -27,24 +32,27 @@ def require_device(request: CompileRequest) -> None:
 
 
 def find_architectures() -> tuple[str, ...]:
-    """The architecture of each visible CUDA device; none without cuda-bindings, a driver or a device."""
-    try:
-        runtime: Any = importlib.import_module(BINDINGS)
-    except ImportError:
+    """The architecture of each visible CUDA device, for example sm_90; none without a driver or a device."""
+    driver = load_driver()
+    count = ctypes.c_int()
+    if driver is None or driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
         return ()
-    status, count = runtime.cudaGetDeviceCount()
-    if int(status) != 0:
-        return ()
-    attributes = runtime.cudaDeviceAttr
     found = []
-    for index in range(count):
-        parts = [
-            runtime.cudaDeviceGetAttribute(attribute, index)
-            for attribute in (
-                attributes.cudaDevAttrComputeCapabilityMajor,
-                attributes.cudaDevAttrComputeCapabilityMinor,
-            )
-        ]
-        if all(int(part[0]) == 0 for part in parts):
-            found.append(f"sm_{parts[0][1]}{parts[1][1]}")
+    for ordinal in range(count.value):
+        device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        failed = (
+            driver.cuDeviceGet(ctypes.byref(device), ordinal)
+            or driver.cuDeviceGetAttribute(ctypes.byref(major), CAPABILITY_MAJOR, device)
+            or driver.cuDeviceGetAttribute(ctypes.byref(minor), CAPABILITY_MINOR, device)
+        )
+        if not failed:
+            found.append(f"sm_{major.value}{minor.value}")
     return tuple(found)
+
+
+def load_driver() -> Any:
+    """NVIDIA's driver, or None where there is none."""
+    try:
+        return ctypes.CDLL(DRIVER_LIBRARY)
+    except OSError:
+        return None

@@ -18,8 +18,9 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
+from porting.compilers import cuda_host
 from porting.runners import device
-from tests.runners.fake_cuda import FakeCuda
+from tests.runners.fake_cuda import FakeCuda, FakeDriver
 
 
 class NetworkDefinitionCreationFlag(IntEnum):
@@ -332,6 +333,7 @@ def install(monkeypatch: pytest.MonkeyPatch, world: World, name: str = "tensorrt
     """Compiler and runner over that world, for one test."""
     monkeypatch.setitem(sys.modules, name, fake_tensorrt(world))
     monkeypatch.setitem(sys.modules, device.BINDINGS, world.cuda)
+    monkeypatch.setattr(cuda_host, "load_driver", lambda: FakeDriver(world.cuda))
     loaded = []
     for module in (f"porting.compilers.{name}", f"porting.runners.{name}"):
         monkeypatch.delitem(sys.modules, module, raising=False)
