@@ -8,9 +8,10 @@ enough is for the verdict to say.
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
-from porting.kernel_compiler.batch import answered
+from porting.kernel_compiler.batch import answer_requests
 from porting.kernel_compiler.cache import default_cache_folder, find_answer, keep_answer
 from porting.kernel_compiler.evidence import claims_tensor_cores
 from porting.kernel_compiler.request import KernelRequest
@@ -95,8 +96,10 @@ def compile_requests(
             if out_dir is not None:
                 _place_files(request, answer.digests, folder, out_dir)
     missing = [index for index in range(len(requests)) if index not in records]
-    with answered([requests[index] for index in missing], jobs) as answers:
-        for index, (answer, folder) in zip(missing, answers, strict=True):
+    # Kept as they come: a run that is stopped continues there.
+    with closing(answer_requests([requests[index] for index in missing], jobs)) as answers:
+        for place, answer, folder in answers:
+            index = missing[place]
             keep_answer(cache, requests[index], answer, folder)
             records[index] = answer.record
             if out_dir is not None:

@@ -2,11 +2,13 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +22,7 @@ KEPT_VARIABLES = ("HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONP
 IMPORT_SECONDS = 300.0
 """What a batch may take beside its compiles."""
 ENDING_SECONDS = 10.0
+LOOK_SECONDS = 0.1
 LAST_CHARACTERS = 600
 REPEATABLE_SIGNALS = (signal.SIGABRT,)
 """How LLVM ends a process over code that it cannot compile; any other signal may be the machine's doing."""
@@ -28,27 +31,46 @@ NOTHING = "(none)"
 EXCEPTION = re.compile(r"^((?:\w+\.)*\w+)(?::|$)")
 
 
-@contextmanager
-def answered(requests: Sequence[KernelRequest], jobs: int) -> Iterator[list[tuple[KernelAnswer, Path]]]:
-    """Answers to the requests, in their order, each with the folder that holds its files while the context lasts.
+def answer_requests(
+    requests: Sequence[KernelRequest], jobs: int
+) -> Generator[tuple[int, KernelAnswer, Path], None, None]:
+    """Answers as they come, each with the index of its request and the folder that holds its files until the next.
+
+    Close it when it is left early, so that nothing runs on.
 
     Args:
         requests: those of one kernel share a process and their inputs, wherever they stand.
         jobs: compiles at once.
     """
+    if not requests:
+        return
     with tempfile.TemporaryDirectory(prefix="worldport-kernels-") as name:
         folder = Path(name)
-        words = _run_worker(requests, jobs, folder) if requests else ""
-        yield [
-            (_read_answer(request, folder, index, words), folder / str(index)) for index, request in enumerate(requests)
-        ]
+        waiting = set(range(len(requests)))
+        with _run_worker(requests, jobs, folder) as worker:
+            limit = time.monotonic() + IMPORT_SECONDS + sum(request.timeout_seconds for request in requests)
+            running = True
+            while running and time.monotonic() < limit:
+                # Looked at first: what a worker that has ended did last is found then, too.
+                running = worker.poll() is None
+                for index in sorted(index for index in waiting if (folder / str(index) / "ended.json").is_file()):
+                    waiting.remove(index)
+                    yield index, _read_answer(requests[index], folder, index, ""), folder / str(index)
+                    # Compiled kernels and their caches are large, and many.
+                    shutil.rmtree(folder / str(index), ignore_errors=True)
+                time.sleep(LOOK_SECONDS if running else 0.0)
+        said = last_words(folder / "output.txt")
+        status = worker.returncode
+        words = "the batch took too long" if running else f"the worker {_say_status(status)}; its last words: {said}"
+        for index in sorted(waiting):
+            yield index, _read_answer(requests[index], folder, index, words), folder / str(index)
 
 
-def _run_worker(requests: Sequence[KernelRequest], jobs: int, folder: Path) -> str:
-    """Run the worker to its end, or to the time limit; returns what is to be said of requests that it never reached."""
+@contextmanager
+def _run_worker(requests: Sequence[KernelRequest], jobs: int, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """The worker while the context lasts; it ends with it, and all that it started."""
     path, output = folder / "batch.json", folder / "output.txt"
     path.write_text(Batch(requests=tuple(requests), jobs=max(jobs, 1)).model_dump_json(), encoding="utf-8")
-    limit = IMPORT_SECONDS + sum(request.timeout_seconds for request in requests)
     with output.open("wb") as stream:
         worker = subprocess.Popen(
             [sys.executable, "-m", "porting.kernel_compiler.worker", str(path)],
@@ -60,13 +82,9 @@ def _run_worker(requests: Sequence[KernelRequest], jobs: int, folder: Path) -> s
             start_new_session=True,
         )
         try:
-            status = worker.wait(timeout=limit)
-        except subprocess.TimeoutExpired:
-            return f"the batch took longer than {limit:g} s"
+            yield worker
         finally:
             _end(worker)
-    said = last_words(output)
-    return f"the worker {_say_status(status)}; its last words: {said}"
 
 
 def _end(worker: "subprocess.Popen[bytes]") -> None:

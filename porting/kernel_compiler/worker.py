@@ -102,7 +102,10 @@ class Children:
                     child.join()
                     status = child.exitcode if child.exitcode is not None else -signal.SIGKILL
                     ended = Ended(status=status, timed_out=late)
-                    (folder / "ended.json").write_text(ended.model_dump_json(), encoding="utf-8")
+                    # Renamed, since its being there says that it is whole.
+                    partial = folder / "ended.json.partial"
+                    partial.write_text(ended.model_dump_json(), encoding="utf-8")
+                    partial.rename(folder / "ended.json")
                     del self.running[child]
 
     def end(self) -> None:

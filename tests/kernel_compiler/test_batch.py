@@ -1,11 +1,14 @@
 """Compilers that crash, hang, or raise: each is the error of its own request, with its last words."""
 
+import time
+from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from porting.kernel_compiler import compile_requests, make_request
-from porting.kernel_compiler.batch import last_words
+from porting.kernel_compiler.batch import answer_requests, last_words
 from porting.kernel_library import load_kernel
 from porting.record import KernelRecord
 from tests.kernel_compiler.sources import ADD, write_kernel
@@ -72,6 +75,33 @@ def test_only_what_would_come_out_again_is_kept(broken: tuple[Path, dict[str, Ke
     kept = {path.read_text(encoding="utf-8") for path in (folder / "cache").glob("*/answer.json")}
     names = {name for name in [*BREAKS, "twice"] if any(f'"kernel": "{name}"' in text for text in kept)}
     assert names == {"sound", "aborts", "raises", "idle", "twice"}
+
+
+def test_a_run_that_is_stopped_keeps_what_it_has_and_leaves_nothing_running(tmp_path: Path) -> None:
+    slow = ADD.replace(LAUNCH, LAUNCH + BREAKS["hangs"])
+    kernels = [load_kernel(write_kernel(tmp_path, "a_first", ADD)), load_kernel(write_kernel(tmp_path, "b_slow", slow))]
+    requests = [make_request(kernel, "float32", "hip:gfx942") for kernel in kernels]
+    with closing(answer_requests(requests, 1)) as answers:
+        index, answer, folder = next(answers)
+        assert (index, answer.record.error) == (0, None)
+        assert all((folder / name).is_file() for name in answer.digests)
+        child = find_process("b_slow", folder.parent)
+    assert not folder.parent.exists()
+    psutil.wait_procs([child], timeout=20)
+    assert not child.is_running()
+
+
+def find_process(kernel: str, folder: Path) -> psutil.Process:
+    """The compile of a kernel: the process that says what it does into the folder of its request."""
+    for _ in range(200):
+        for process in psutil.Process().children(recursive=True):
+            try:
+                if any(opened.path == str(folder / "1" / "output.txt") for opened in process.open_files()):
+                    return process
+            except psutil.Error:
+                continue
+        time.sleep(0.1)
+    raise AssertionError(f"nothing compiles {kernel}")
 
 
 def test_inputs_that_cannot_be_made_are_the_error_of_their_kernel_alone(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +115,11 @@ def test_what_the_file_excludes_is_not_compiled_and_its_old_files_go(
     kernels = {"product": load_kernel(write_product(tmp_path, more=more))}
     asked: list[KernelRequest] = []
 
-    def compile_nothing(requests: Sequence[KernelRequest], jobs: int) -> AbstractContextManager[list[Any]]:
+    def compile_nothing(requests: Sequence[KernelRequest], jobs: int) -> Iterator[Any]:
         asked.extend(requests)
         raise InterruptedError
 
-    monkeypatch.setattr(compiler, "answered", compile_nothing)
+    monkeypatch.setattr(compiler, "answer_requests", compile_nothing)
     out = tmp_path / "out"
     out.mkdir()
     (out / "product.bfloat16.gfx942.hsaco").write_bytes(b"of an older version")
@@ -142,7 +141,7 @@ def test_an_excluded_kernel_is_a_record_with_the_files_own_reason(tmp_path: Path
 
 def test_a_second_run_reads_and_compiles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, records = compiled()
-    monkeypatch.setattr("porting.kernel_compiler.batch._run_worker", lambda *_: pytest.fail("compiles again"))
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("compiles again"))
     kernels = {"product": load_kernel(folder / "source" / "product.py")}
     for architecture in ("cuda:100", "cuda:80"):
         again = compile_kernels(kernels, architecture, None, tmp_path, folder / "cache", 2)
