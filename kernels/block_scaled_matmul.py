@@ -237,8 +237,9 @@ TYPICAL = (3600, 2048, 2048)
 TENSOR_CORES = True
 TUNABLES = {
     "default": DEFAULTS,
-    # 128 columns of K spill 32 bytes on sm_107: Triton holds these kernels to 128 registers a thread there.
-    **{f"cuda:{number}": {"BLOCK_K": 256, "num_stages": 2} for number in (100, 103, 107)},
+    "cuda:100": {"BLOCK_K": 256, "num_stages": 2},
+    "cuda:103": {"BLOCK_K": 256, "num_stages": 2},
+    "cuda:107": {"BLOCK_K": 256, "num_stages": 2},
 }
 SEARCH = {
     "BLOCK_M": (64, 128, 256),
