@@ -122,6 +122,18 @@ def require_architecture(request: CompileRequest) -> str:
     return request.architecture
 
 
+def require_cpu(request: CompileRequest) -> None:
+    """Refuse a device's architecture, for backends whose artifacts run on this host's CPU.
+
+    Raises:
+        CompileError: the request names a GPU.
+    """
+    if request.architecture is not None and request.architecture.startswith(("sm_", "gfx")):
+        raise CompileError(
+            f"{request.where}: makes artifacts for a CPU, not for {request.architecture}; use another backend"
+        )
+
+
 def require_static(request: CompileRequest) -> None:
     """Refuse a range of batches, for backends that compile static shapes only.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch._inductor
 
-from porting.compilers.base import INTEGER, CompileRequest, require_precision, require_static
+from porting.compilers.base import INTEGER, CompileRequest, require_cpu, require_precision, require_static
 from porting.errors import CompileError
 from porting.record import Attestation
 from porting.tensor_spec import UNIT_ROUNDOFF, Precision
@@ -44,6 +44,7 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
     """
     require_precision(request, ("fp32",))
     require_static(request)
+    require_cpu(request)
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise CompileError(f"{request.where}: needs a C++ compiler and finds no {compiler}; install g++ or set CXX")

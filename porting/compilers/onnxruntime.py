@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from porting.compilers.base import CompileRequest, require_precision, require_static
+from porting.compilers.base import CompileRequest, require_cpu, require_precision, require_static
 from porting.compilers.onnxruntime_session import (
     count_operators,
     open_session,
@@ -30,6 +30,7 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
     """
     require_precision(request, ("fp32",))
     require_static(request)
+    require_cpu(request)
     source, artifact = request.source(".onnx"), request.artifact(".onnx")
     options = session_options()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED

@@ -6,7 +6,7 @@ from typing import Any
 
 import openvino as ov
 
-from porting.compilers.base import INTEGER, CompileRequest, require_precision, require_static
+from porting.compilers.base import INTEGER, CompileRequest, require_cpu, require_precision, require_static
 from porting.errors import CompileError
 from porting.record import Attestation
 from porting.tensor_spec import Precision
@@ -26,6 +26,7 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
     """
     require_precision(request, ("fp32",))
     require_static(request)
+    require_cpu(request)
     source, artifact = request.source(".onnx"), request.artifact(".xml")
     try:
         model = ov.Core().read_model(source)
