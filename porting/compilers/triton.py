@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
     try:
         register_operators()
         program = torch.export.load(source)
-    except (RuntimeError, ValueError, OSError, KernelError) as cause:
+    except (RuntimeError, ValueError, OSError, zipfile.BadZipFile, KernelError) as cause:
         raise CompileError(f"{request.where}: {source.name} cannot be loaded ({cause}); export it again") from cause
     calls = find_kernel_calls(program)
     if not calls:

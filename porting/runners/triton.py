@@ -6,6 +6,7 @@ known of it. The interpreter runs the same graph and the same kernels, only not 
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,7 +140,7 @@ def loaded_from(artifact: Path) -> Iterator[None]:
             yield
     if anew:
         raise RunnerError(
-            f"{artifact}: triton {triton.__version__} compiled {len(anew)} kernels anew ({', '.join(sorted(set(anew)))}):"
+            f"{artifact}: triton {triton.__version__} compiled {len(anew)} anew ({', '.join(sorted(set(anew)))});"
             " the artifact's are for another launch; compile the component again"
         )
 
@@ -230,7 +231,7 @@ def _load(path: Path) -> torch.export.ExportedProgram:
     try:
         register_operators()
         return torch.export.load(path)
-    except (OSError, RuntimeError, ValueError, KernelError) as cause:
+    except (OSError, RuntimeError, ValueError, zipfile.BadZipFile, KernelError) as cause:
         raise RunnerError(f"{path}: cannot be loaded as an exported program ({cause}); export it again") from cause
 
 

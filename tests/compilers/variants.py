@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,14 @@ def make_request(
         threads=1,
         architecture=architecture,
     )
+
+
+def copy_checkout(project_root: Path, checkout: Path) -> Path:
+    """As much of a checkout as compiles kernels, somewhere else."""
+    for name in ("porting", "kernels"):
+        shutil.copytree(project_root / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(project_root / "pyproject.toml", checkout)
+    return checkout
 
 
 def run_python(checkout: Path, arguments: list[str], **variables: str) -> "subprocess.CompletedProcess[str]":
