@@ -199,12 +199,24 @@ def example(
 EXAMPLES = ((1, 2, 8, 16, 8, 16), (2, 3, 5, 19, 11, 21), (1, 4, 3, 150, 3, 40))
 TYPICAL = (1, 3, 512, 512, 90, 160)
 TENSOR_CORES = True
-TUNABLES = {"default": DEFAULTS}
+TUNABLES = {
+    "default": DEFAULTS,
+    "cuda:90 float32": {"BLOCK_O": 64, "BLOCK_Y": 4, "num_stages": 2},
+    "cuda:100 float32": {"BLOCK_O": 64, "BLOCK_Y": 4, "num_stages": 2},
+    "cuda:103 float32": {"BLOCK_O": 64, "BLOCK_Y": 4, "num_stages": 2},
+    "cuda:107 float32": {"BLOCK_O": 64, "BLOCK_Y": 4, "num_stages": 2},
+    "cuda:120 float32": {"BLOCK_O": 64, "BLOCK_Y": 4, "num_stages": 2},
+    "cuda:121 float32": {"BLOCK_O": 64, "BLOCK_Y": 4, "num_stages": 2},
+    "hip:gfx942 float32": {"BLOCK_O": 64, "BLOCK_Y": 4, "num_stages": 2},
+    "hip:gfx950 float32": {"BLOCK_O": 64, "BLOCK_Y": 4, "num_stages": 2},
+    "hip:gfx1201 float32": {"BLOCK_O": 64, "BLOCK_Y": 4, "num_stages": 2},
+    "hip:gfx1250 float32": {"BLOCK_O": 64, "BLOCK_Y": 4, "num_stages": 2},
+}
 SEARCH = {
     "BLOCK_O": (64, 128, 256),
     "BLOCK_Y": (4, 8, 16),
     "BLOCK_X": (16, 32),
     "BLOCK_K": (32, 64),
     "num_warps": (4, 8),
-    "num_stages": (1, 2, 3, 4),
+    "num_stages": (2, 3, 4),
 }

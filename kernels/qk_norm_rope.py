@@ -187,7 +187,7 @@ def example(
     """Token 0 is zero and token 1 as small as eps, so that eps shows; the squares of token 2 leave float16."""
     qkv = torch.randn(batch, tokens, 3, heads, width)
     qkv[:, 0] = 0
-    qkv[:, 1] *= 1e-3
+    qkv[:, 1:2] *= 1e-3
     qkv[:, 2:3] *= 300
     query_weight, key_weight = torch.randn(2, width).to(dtype)
     angles = torch.randn(tokens, pairs) * 10

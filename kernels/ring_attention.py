@@ -35,8 +35,6 @@ LOG2_E = math.log2(math.e)
 SLOT_LIMIT = 2**31
 """Elements of one head's slot: offsets within it are 32-bit, those of slots and heads 64-bit."""
 DEFAULTS = {"BLOCK_M": 128, "BLOCK_N": 64, "num_warps": 8, "num_stages": 2}
-FLOAT32 = {"BLOCK_M": 32, "BLOCK_N": 32, "num_warps": 8, "num_stages": 2}
-"""The tuning for float32, whatever the architecture: CUDA has no tensor cores for it, and larger tiles spill."""
 
 
 @triton.jit
@@ -80,7 +78,7 @@ def turn_query(
 def attend(
     turned,
     rest,
-    total,
+    out,
     peak,
     mass,
     keys_ptr,
@@ -110,9 +108,9 @@ def attend(
     probability = tl.exp2(scores * scale - new_peak[:, None])
     rescale = tl.exp2(peak - new_peak)
     mass = mass * rescale + tl.sum(probability, 1)
-    values = load_tile(values_ptr, key, end, tl.arange(0, total.shape[1]), WIDTH, WIDTH)
-    total = tl.dot(probability.to(values.dtype), values, total * rescale[:, None], input_precision="ieee")
-    return total, new_peak, mass
+    values = load_tile(values_ptr, key, end, tl.arange(0, out.shape[1]), WIDTH, WIDTH)
+    out = tl.dot(probability.to(values.dtype), values, out * rescale[:, None], input_precision="ieee")
+    return out, new_peak, mass
 
 
 @triton.jit
@@ -143,10 +141,10 @@ def kernel(
     """One program: BLOCK_M queries of one head. Grid: (tiles of queries, B * H)."""
     head = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    frame = tokens.to(tl.int64) * WIDTH
-    query_ptr += head * frame
+    frame = head * tokens * WIDTH
+    query_ptr += frame
     rest = load_tile(query_ptr, row, tokens, TURNED + tl.arange(0, BLOCK_REST), WIDTH, WIDTH)
-    total = tl.zeros((BLOCK_M, BLOCK_WIDTH), tl.float32)
+    out = tl.zeros((BLOCK_M, BLOCK_WIDTH), tl.float32)
     peak = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     mass = tl.zeros((BLOCK_M,), tl.float32)
     for slot in range(0, window + 1):
@@ -154,9 +152,9 @@ def kernel(
         own = slot == window
         age = tl.load(age_ptr + slot, mask=slot < window, other=0)
         age = tl.minimum(age, tl.where(slot < sink, window - slot, window)).to(tl.int32)
-        past = (head * window + slot) * frame
-        keys_ptr = tl.where(own, key_ptr + head * frame, ring_keys_ptr + past)
-        values_ptr = tl.where(own, value_ptr + head * frame, ring_values_ptr + past)
+        past = (head * window + slot) * tokens * WIDTH
+        keys_ptr = tl.where(own, key_ptr + frame, ring_keys_ptr + past)
+        values_ptr = tl.where(own, value_ptr + frame, ring_values_ptr + past)
         angle = tl.maximum(age, 0) * (TURNED // 2)
         turned = turn_query(
             query_ptr, cos_ptr + angle, sin_ptr + angle, row, tokens, own, WIDTH, TURNED, GROUP, BLOCK_TURNED
@@ -165,31 +163,19 @@ def kernel(
         end = tl.where(own | (age > 0), tokens, 0)
         whole = end // BLOCK_N * BLOCK_N
         for start in range(0, whole, BLOCK_N):
-            total, peak, mass = attend(
-                turned, rest, total, peak, mass, keys_ptr, values_ptr, start, end, scale, WIDTH, TURNED, BLOCK_N, False
+            out, peak, mass = attend(
+                turned, rest, out, peak, mass, keys_ptr, values_ptr, start, end, scale, WIDTH, TURNED, BLOCK_N, False
             )
         if not EVEN:
             for start in tl.range(whole, end, BLOCK_N, num_stages=1):
-                total, peak, mass = attend(
-                    turned,
-                    rest,
-                    total,
-                    peak,
-                    mass,
-                    keys_ptr,
-                    values_ptr,
-                    start,
-                    end,
-                    scale,
-                    WIDTH,
-                    TURNED,
-                    BLOCK_N,
-                    True,
+                out, peak, mass = attend(
+                    turned, rest, out, peak, mass, keys_ptr, values_ptr, start, end, scale, WIDTH, TURNED, BLOCK_N, True
                 )
     column = tl.arange(0, BLOCK_WIDTH)
     inside = (row < tokens)[:, None] & (column < WIDTH)[None, :]
-    out = (total / mass[:, None]).to(out_ptr.dtype.element_ty)
-    tl.store(out_ptr + head * frame + row[:, None] * WIDTH + column[None, :], out, mask=inside)
+    out /= mass[:, None]
+    place = out_ptr + frame + row[:, None] * WIDTH + column[None, :]
+    tl.store(place, out.to(out_ptr.dtype.element_ty), mask=inside)
 
 
 def reference(
@@ -266,7 +252,7 @@ def launch(
         raise ValueError(f"sink is {sink}; the ring has {window} slots")
     if tokens * width >= SLOT_LIMIT:
         raise ValueError(f"{tokens} tokens of width {width} pass 2**31 elements, the most that a slot may hold")
-    options = {**DEFAULTS, **tuning, **(FLOAT32 if query.dtype == torch.float32 else {})}
+    options = {**DEFAULTS, **tuning}
     # Never more rows than there are tokens, and 16 at least: the smallest tile of the tensor cores.
     enough = max(16, triton.next_power_of_2(tokens))
     options |= {name: min(options[name], enough) for name in ("BLOCK_M", "BLOCK_N")}
@@ -335,8 +321,19 @@ TENSOR_CORES = True
 TUNABLES = {
     "default": DEFAULTS,
     "cuda:90": {"num_stages": 3},
+    "cuda:90 float32": {"BLOCK_M": 32, "BLOCK_N": 32, "num_stages": 2},
+    "cuda:100 float32": {"BLOCK_M": 32, "BLOCK_N": 32},
+    "cuda:103 float32": {"BLOCK_M": 32, "BLOCK_N": 32},
+    "cuda:107 float32": {"BLOCK_M": 32, "BLOCK_N": 32},
     "cuda:120": {"BLOCK_M": 64},
+    "cuda:120 float32": {"BLOCK_M": 32, "BLOCK_N": 32},
     "cuda:121": {"BLOCK_M": 64},
+    "cuda:121 float32": {"BLOCK_M": 32, "BLOCK_N": 32},
     "hip:gfx942": {"BLOCK_N": 32},
+    "hip:gfx942 float32": {"BLOCK_M": 32, "BLOCK_N": 32},
+    "hip:gfx950 float32": {"BLOCK_M": 32, "BLOCK_N": 32},
+    "hip:gfx1201": {"BLOCK_M": 64, "BLOCK_N": 32},
+    "hip:gfx1201 float32": {"BLOCK_M": 16, "BLOCK_N": 16},
+    "hip:gfx1250 float32": {"BLOCK_M": 32, "BLOCK_N": 32},
 }
-SEARCH = {"BLOCK_M": (64, 128), "BLOCK_N": (32, 64, 128), "num_warps": (4, 8), "num_stages": (1, 2, 3, 4)}
+SEARCH = {"BLOCK_M": (16, 32, 64, 128), "BLOCK_N": (16, 32, 64, 128), "num_warps": (4, 8), "num_stages": (1, 2, 3)}
