@@ -1,7 +1,7 @@
 """Parity of the variant with kernels without a device: its kernels run in Triton's interpreter, in a process apart.
 
 `python -m porting.parity.interpreted REQUEST.json` measures all three levels on a short rollout and writes
-`evidence.json` beside the request. What it proves is the kernels' arithmetic inside the component; what a compiler made
+`answer.json` beside the request. What it proves is the kernels' arithmetic inside the component; what a compiler made
 of them is another evidence.
 """
 
@@ -18,7 +18,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 import porting
-from porting.errors import RunnerError
+from porting.errors import PortingError, RunnerError
 from porting.parity.evidence import measure_parity
 from porting.profile import ParityBudget
 from porting.program import Program
@@ -59,7 +59,8 @@ def measure_interpreted(request: InterpretedRequest) -> ParityEvidence:
     """The evidence, measured in a child process.
 
     Raises:
-        RunnerError: the child failed, crashed or took too long; the message has its last words.
+        RunnerError: a variant cannot be opened, the trace is not the program's, or the child crashed or took too long;
+            the message has its words.
     """
     with tempfile.TemporaryDirectory(prefix="worldport-interpreted-") as folder:
         question, output = Path(folder) / "request.json", Path(folder) / "output.txt"
@@ -82,9 +83,19 @@ def measure_interpreted(request: InterpretedRequest) -> ParityEvidence:
         if status != 0:
             raise RunnerError(f"{BACKEND}: exited with {status}; its last words: {said or '(none)'}")
         try:
-            return ParityEvidence.model_validate_json((Path(folder) / "evidence.json").read_text(encoding="utf-8"))
+            answer = _Answer.model_validate_json((Path(folder) / "answer.json").read_text(encoding="utf-8"))
         except (OSError, ValidationError) as cause:
-            raise RunnerError(f"{BACKEND}: left no evidence; its last words: {said or '(none)'}") from cause
+            raise RunnerError(f"{BACKEND}: left no answer; its last words: {said or '(none)'}") from cause
+    if answer.evidence is None:
+        raise RunnerError(f"{BACKEND}: {answer.error}")
+    return answer.evidence
+
+
+class _Answer(Model):
+    """What the child found, or the user's error that stopped it."""
+
+    evidence: ParityEvidence | None = None
+    error: str = "measured nothing"
 
 
 def _wait(child: "subprocess.Popen[bytes]", seconds: float) -> int:
@@ -147,11 +158,14 @@ def _cut(session: TracedSession, frames: int) -> TracedSession:
 
 
 def main(arguments: list[str]) -> None:
-    """Answer the request whose file is the only argument."""
+    """Answer the request whose file is the only argument; what is no user's error leaves a traceback and no answer."""
     (path,) = map(Path, arguments)
     request = InterpretedRequest.model_validate_json(path.read_text(encoding="utf-8"))
-    evidence = measure_here(request)
-    path.with_name("evidence.json").write_text(evidence.model_dump_json(), encoding="utf-8")
+    try:
+        answer = _Answer(evidence=measure_here(request))
+    except PortingError as failure:
+        answer = _Answer(error=str(failure))
+    path.with_name("answer.json").write_text(answer.model_dump_json(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ PACKAGES = {
     "onnxruntime_cuda": ("onnxruntime", "worldport[onnxruntime-gpu]"),
     "onnxruntime_tensorrt": ("onnxruntime", "worldport[onnxruntime-gpu]"),
     "migraphx": ("onnxruntime", "worldport[migraphx]"),
+    "triton": ("triton", "worldport[triton]"),
 }
 """Backend -> the package that it runs on, and what to install."""
 
