@@ -52,11 +52,15 @@ def referenced_paths(record: PortRecord) -> Iterator[str]:
         yield record.trace.path
     for stage in record.stages:
         yield from stage.files
+    if record.interpreted is not None and record.interpreted.free_running is not None:
+        yield record.interpreted.free_running.reference_frames
     for target in record.targets.values():
         for artifact in target.artifacts:
             yield from artifact.files
             if artifact.path is not None:
                 yield artifact.path
+        for kernel in target.kernels:
+            yield from kernel.files
         if target.throughput is not None:
             yield target.throughput.frames_file
         if target.parity is not None and target.parity.free_running is not None:

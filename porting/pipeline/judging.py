@@ -3,7 +3,9 @@
 from porting import content, report, verdict
 from porting.bundle import add_stage, forget_stage
 from porting.pipeline.abilities import describe_ability
-from porting.pipeline.compiling import change_target, compile_name
+from porting.pipeline.compiling import change_target, compile_name, kernel_export_name
+from porting.pipeline.interpreting import NAME as INTERPRETING
+from porting.pipeline.kernels import kernels_name
 from porting.pipeline.workshop import Workshop
 from porting.record import LADDER, Check, Outcome, PortRecord, StageRecord, Step, Verdict
 
@@ -32,6 +34,10 @@ def judge(record: PortRecord, target: str) -> Verdict:
 
 def _broken_stages(record: PortRecord, target: str) -> list[Check]:
     steps = {f"export {component.name}": Step.EXPORTED for component in record.program.components}
+    if any(artifact.backend == "triton" for artifact in record.targets[target].artifacts):
+        steps |= {kernel_export_name(component.name): Step.COMPILED for component in record.program.components}
+        steps |= {INTERPRETING: Step.ATTESTED}
+    steps |= {kernels_name(target): Step.ATTESTED}
     steps |= {"trace": Step.PARITY, f"parity {target}": Step.PARITY, f"throughput {target}": Step.THROUGHPUT}
     return [
         Check(

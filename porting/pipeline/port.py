@@ -12,6 +12,8 @@ from porting.host import describe_host
 from porting.pipeline.abilities import describe_ability
 from porting.pipeline.compiling import building, compile_name, kernel_export_name, note_chains, plan_compiles
 from porting.pipeline.drivers import eager_drivers
+from porting.pipeline.interpreting import NAME as INTERPRETING
+from porting.pipeline.interpreting import plan_interpreting
 from porting.pipeline.judging import judge_all, prune_artifacts, write_reports
 from porting.pipeline.kernels import KernelBatch, kernels_name
 from porting.pipeline.making import plan_export, plan_kernel_export, plan_trace
@@ -124,6 +126,8 @@ def _make(workshop: Workshop, model: "WorldModel", host: Host, batch: KernelBatc
         for kernels in batch.plan() if batch is not None else []:
             submit(kernels)
         workshop.run(plan_trace(model, tuple(target.profile for target in asked), request.precision))
+        if with_kernels and not any(workshop.broken(name) for name in ("trace", *_plan_kernels(model)[:-1])):
+            submit(plan_interpreting(workshop, request.profiles[0].parity))
     return not any(workshop.broken(name) for name in _plan_exports(model))
 
 
@@ -138,7 +142,7 @@ def _plan_exports(model: "WorldModel") -> tuple[str, ...]:
 
 
 def _plan_kernels(model: "WorldModel") -> tuple[str, ...]:
-    return tuple(kernel_export_name(component.name) for component in model.program.components)
+    return (*(kernel_export_name(component.name) for component in model.program.components), INTERPRETING)
 
 
 def _plan_targets(record: PortRecord, targets: tuple[str, ...]) -> tuple[str, ...]:

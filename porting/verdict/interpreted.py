@@ -9,6 +9,8 @@ from porting.verdict.evidence import failed, not_measured, passed
 from porting.verdict.parity import check_parity
 
 BACKEND = "triton"
+INTERPRETER = "triton interpreter"
+"""What the evidence calls its backend: it is not the device's."""
 NAME = "kernels compute the same world, interpreted"
 LEAST_FRAMES = 2
 """Frames of the short rollout that are asked for: the second is the first to read what a frame of kernels wrote."""
@@ -43,7 +45,9 @@ def check_interpreted(record: PortRecord, target: TargetRecord) -> tuple[Check, 
 def _as_if_ported(record: PortRecord, target: TargetRecord) -> TargetRecord:
     """The target as its parity would be judged if the interpreter were its device, over fewer frames."""
     chosen = tuple(
-        ArtifactRecord(component=spec.name, backend=BACKEND, precision=target.precision, path=BACKEND, chosen=True)
+        ArtifactRecord(
+            component=spec.name, backend=INTERPRETER, precision=target.precision, path=INTERPRETER, chosen=True
+        )
         for spec in record.program.components
     )
     fewer = {"teacher_forced_frames": LEAST_FRAMES, "free_running_frames": LEAST_FRAMES, "component_samples": 1}

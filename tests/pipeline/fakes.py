@@ -163,6 +163,11 @@ class Fakes:
     def fill_cache(self, kernels: Any, architectures: list[str], variants: Any, jobs: int) -> None:
         self.ran(f"fill {' '.join(architectures)}")
 
+    def measure_interpreted(self, request: Any) -> ParityEvidence:
+        self.ran("interpret", request.out_dir)
+        (request.out_dir / "rollout_port.png").write_text("frames")
+        return ParityEvidence(outputs=(), teacher_forced=(), free_running=None, gold="fp64", seconds=0.0)
+
     def record_trace(self, *arguments: Any, **named: Any) -> str:
         self.ran("trace")
         return f"trace of {arguments[1:]}"
@@ -310,6 +315,7 @@ def judge_target(record: PortRecord, target: str, highest: Step) -> Verdict:
 def replacements(fakes: Fakes) -> list[tuple[Any, str, Any]]:
     """(object, attribute, fake) of everything that the pipeline calls."""
     from porting import compilers, kernel_compiler, parity, report, runners, throughput, verdict
+    from porting.parity import interpreted
     from porting.pipeline import abilities, again, kernels, making, measuring
 
     recorder = ModuleType("porting.trace.recorder")
@@ -322,6 +328,7 @@ def replacements(fakes: Fakes) -> list[tuple[Any, str, Any]]:
         (sys.modules, "porting.trace.recorder", recorder),
         (sys.modules, "porting.export", export),
         (sys.modules, "porting.export.kernel_variant", variant),
+        (interpreted, "measure_interpreted", fakes.measure_interpreted),
         (kernel_compiler, "compile_kernels", fakes.compile_kernels),
         (kernel_compiler, "fill_cache", fakes.fill_cache),
         (kernels, "find_kernels", dict),

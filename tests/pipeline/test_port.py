@@ -215,6 +215,8 @@ def test_a_target_without_its_device_is_compiled_and_not_run(tmp_path: Path, fak
     for component in COMPONENTS:
         assert done.index(f"export {component} with kernels") < done.index(f"compile {component} triton")
     assert done.index("fill hip:gfx950") < done.index("kernels hip:gfx950")
+    assert done.index("trace") < done.index("interpret")
+    assert record.interpreted is not None
     assert (tmp_path / "targets/cpu/kernels/adaln.cubin").read_text() == "hip:gfx950"
 
 

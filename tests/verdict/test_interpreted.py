@@ -18,7 +18,7 @@ def interpreted() -> PortRecord:
         ArtifactRecord(component=c.name, backend="triton", precision="fp32", path=f"{c.name}.triton.pt2")
         for c in record.program.components
     )
-    outputs = tuple(o.model_copy(update={"backend": "triton"}) for o in found.parity.outputs)
+    outputs = tuple(o.model_copy(update={"backend": "triton interpreter"}) for o in found.parity.outputs)
     evidence = found.parity.model_copy(update={"outputs": outputs})
     return with_target(record, artifacts=artifacts, parity=None).model_copy(update={"interpreted": evidence})
 
