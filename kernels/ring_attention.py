@@ -14,7 +14,7 @@ Inputs, contiguous:
     query, key, value: (B, H, T, D), this frame's, turned in space.
     ring_keys, ring_values: (B, H, W, T, D), the dtype of the query. What lies in a slot of age 0 is never read.
     age: (W,) int64, frames since a slot was written: 1 = the frame before this one, 0 = never written.
-    age_cos, age_sin: (W + 1, P) floats, 1 <= P <= D / 2; row a holds the angles of age a.
+    age_cos, age_sin: (W + 1, P) floats, 1 <= P <= D / 2; row a holds the angles of age a, row 0 nothing.
     sink: int in [0, W], slots that are never overwritten.
 Output: (B, H, T, D), the dtype of the query.
 
@@ -291,8 +291,9 @@ def example(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, int]:
     """Inputs after `written` frames of a session: ages as the ring's bookkeeping makes them.
 
-    Slots that were not written hold large values, so that reading one shows. The first query is all but equal to the
-    frame's own first key, so its maximum jumps after the ring. Half of a head turns with time, as in GWM.
+    Slots that were not written hold large values, and row 0 of the angles is not that of no turn: reading one shows.
+    The first query is all but equal to the frame's own first key, so its maximum jumps after the ring. Half of a head
+    turns with time, as in GWM.
     """
     query, key, value = (torch.randn(batch, heads, tokens, width) for _ in range(3))
     ring_keys, ring_values = (torch.randn(batch, heads, window, tokens, width) for _ in range(2))
@@ -305,6 +306,7 @@ def example(
     ring_values[:, :, age == 0] = 1000.0
     pairs = max(1, width // 4)
     angles = torch.arange(window + 1)[:, None] * 30.0 ** (-torch.arange(pairs) / pairs)
+    angles[0] = 2.0
     query, key, value, ring_keys, ring_values = (x.to(dtype) for x in (query, key, value, ring_keys, ring_values))
     return query, key, value, ring_keys, ring_values, age, angles.cos(), angles.sin(), sink
 
