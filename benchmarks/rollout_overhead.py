@@ -24,7 +24,7 @@ from porting.errors import CompileError
 from porting.export import export_component
 from porting.host import describe_host
 from porting.program import Program
-from porting.rollout import Rollout
+from porting.rollout import COPY, Rollout
 from porting.runners import open_runner
 from porting.runners.base import BoundCall, Buffer, Runner
 
@@ -84,11 +84,11 @@ def time_frames(
         rollout.step(inputs)
     seconds = []
     for _ in range(frames):
-        rollout.call_seconds = {} if clocked else None
+        rollout.spans = [] if clocked else None
         start = time.perf_counter()
         rollout.step(inputs)
         frame = time.perf_counter() - start
-        seconds.append((frame, sum(map(sum, (rollout.call_seconds or {}).values()))))
+        seconds.append((frame, sum(finish - start for what, start, finish in rollout.spans or () if what != COPY)))
     return seconds
 
 

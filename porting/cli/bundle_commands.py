@@ -21,6 +21,27 @@ from porting.record import ArtifactRecord, PortRecord, Step
 from porting.report import render_html, render_markdown
 from porting.report.view import say_counts
 
+LEAST_SOAK_FRAMES = 1000
+"""What a soak takes at least, known here so that a help text need not load numerical libraries."""
+SoakOption = Annotated[
+    int | None,
+    typer.Option(
+        "--soak",
+        metavar="N",
+        min=LEAST_SOAK_FRAMES,
+        help="Then drive one rollout for N frames: memory slope, and what a late frame costs over an early one.",
+    ),
+]
+SessionsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--sessions",
+        metavar="N",
+        min=1,
+        help="Then find how many sessions, up to N, hold the frame rate together on one device.",
+    ),
+]
+
 
 class Format(StrEnum):
     """What a report can be written as."""
@@ -61,14 +82,18 @@ def verify(
 
 @command("bench")
 def bench(
-    bundle: options.BundleArgument, target: options.TargetsOption = None, as_json: options.JsonOption = False
+    bundle: options.BundleArgument,
+    target: options.TargetsOption = None,
+    soak: SoakOption = None,
+    sessions: SessionsOption = None,
+    as_json: options.JsonOption = False,
 ) -> int:
     """Time a bundle's chosen artifacts anew on this host."""
     from porting.pipeline import again
 
     target = options.name_targets(bundle, target)
     with watch() as observer:
-        record = again.bench(bundle, tuple(target or ()), count_threads(), observer)
+        record = again.bench(bundle, tuple(target or ()), count_threads(), observer, soak, sessions)
     return _finish(record, bundle, target, Step.THROUGHPUT, as_json)
 
 

@@ -79,10 +79,19 @@ def _read(path: Path) -> str:
         return ""
 
 
+def load_smi() -> Any:
+    """AMD SMI's bindings.
+
+    Raises:
+        ImportError, KeyError, OSError, AttributeError: they are not installed, or do not find their library.
+    """
+    return importlib.import_module("amdsmi")
+
+
 def _name_devices(devices: tuple[FoundDevice, ...], driver: str) -> Census:
     """The same devices with AMD SMI's names, where it knows as many of the same architectures."""
     try:
-        smi = importlib.import_module("amdsmi")
+        smi = load_smi()
     except (ImportError, KeyError, OSError, AttributeError) as cause:
         return Census("hip", devices, driver, f"devices have no names: AMD SMI is of no use here ({cause!r})")
     try:

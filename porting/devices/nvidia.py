@@ -50,10 +50,19 @@ def _compare(cuda: Told, nvml: Told) -> str:
     return f"CUDA offers {', '.join(sorted(strange))}, although NVML lists only {listed}" if strange else ""
 
 
+def load_nvml() -> Any:
+    """NVML's bindings.
+
+    Raises:
+        ImportError: nvidia-ml-py is not installed.
+    """
+    return importlib.import_module("pynvml")
+
+
 def ask_nvml() -> Told:
     """What the management library lists; it sees more than a program may use."""
     try:
-        nvml = importlib.import_module("pynvml")
+        nvml = load_nvml()
     except ImportError as cause:
         return Told(problem=f"nvidia-ml-py is not installed ({cause})")
     try:

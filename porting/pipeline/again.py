@@ -10,6 +10,7 @@ from porting.host import describe_host
 from porting.pipeline.abilities import describe_ability
 from porting.pipeline.compiling import change_target, note_chains, plan_compiles
 from porting.pipeline.drivers import bundled_drivers
+from porting.pipeline.enduring import plan_sessions, plan_soak
 from porting.pipeline.judging import REPORT_FILES, judge_all, write_reports
 from porting.pipeline.kernels import KernelBatch
 from porting.pipeline.measuring import Session, chosen_backends, plan_parity, plan_throughput
@@ -54,13 +55,28 @@ def verify(path: Path, targets: tuple[str, ...], threads: int, observer: Observe
     return _measure_again(path, targets, threads, observer, _verify_one)
 
 
-def bench(path: Path, targets: tuple[str, ...], threads: int, observer: Observer) -> PortRecord:
+def bench(
+    path: Path,
+    targets: tuple[str, ...],
+    threads: int,
+    observer: Observer,
+    soak_frames: int | None = None,
+    sessions: int | None = None,
+) -> PortRecord:
     """Measure throughput anew, of the artifacts chosen before.
+
+    Args:
+        path: the bundle.
+        targets: which, all by default.
+        threads: for the runtimes.
+        observer: hears of each stage.
+        soak_frames: frames of a long rollout afterwards; none by default.
+        sessions: most concurrent sessions to try afterwards; none by default.
 
     Raises:
         PortingError: the bundle is damaged, has no such target, or was not verified yet.
     """
-    return _measure_again(path, targets, threads, observer, _bench_one)
+    return _measure_again(path, targets, threads, observer, partial(_bench_one, soak_frames, sessions))
 
 
 def report_again(bundle: Bundle) -> list[Path]:
@@ -135,10 +151,15 @@ def _verify_one(session: Session) -> None:
     session.workshop.run(plan_parity(session, keep_choice=True), again=True)
 
 
-def _bench_one(session: Session) -> None:
+def _bench_one(soak_frames: int | None, sessions: int | None, session: Session) -> None:
     if len(chosen_backends(session.record)) < len(session.program.components):
         raise UsageError(f"{session.target}: no artifacts were chosen yet; run worldport verify first")
-    session.workshop.observer.planned((f"throughput {session.target}",))
-    record = session.workshop.record
-    drivers = bundled_drivers(record, session.folder, session.record.precision)
-    session.workshop.run(plan_throughput(session, drivers), again=True)
+    drivers = bundled_drivers(session.workshop.record, session.folder, session.record.precision)
+    stages = [plan_throughput(session, drivers)]
+    if soak_frames is not None:
+        stages.append(plan_soak(session, soak_frames))
+    if sessions is not None:
+        stages.append(plan_sessions(session, sessions))
+    session.workshop.observer.planned(tuple(stage.name for stage in stages))
+    for stage in stages:
+        session.workshop.run(stage, again=True)

@@ -161,7 +161,11 @@ def plan_throughput(session: Session, references: Mapping[str, Driver]) -> Stage
         ported = {"port": chosen_backends(session.record), **_whole_backends(session)}
         drivers = {**references, **{name: _artifact_driver(session, mix) for name, mix in ported.items()}}
         budget = session.record.profile.throughput
-        evidence = throughput.measure_throughput(session.program, drivers, "port", session.read_trace(), budget, out)
+        instruments = throughput.instruments_for(session.record.profile.device.kind)
+        trace = session.read_trace()
+        evidence = throughput.measure_throughput(
+            session.program, drivers, "port", trace, budget, out, None, instruments
+        )
         timings = tuple(
             timing.model_copy(update={"proved": _are_proved(session.record, ported[timing.name])})
             if timing.name in ported
@@ -193,6 +197,11 @@ def _whole_backends(session: Session) -> dict[str, dict[str, str]]:
 def chosen_backends(target: TargetRecord) -> dict[str, str]:
     """Component -> the backend chosen for it."""
     return {artifact.component: artifact.backend for artifact in target.artifacts if artifact.chosen}
+
+
+def port_driver(session: Session) -> Driver:
+    """Opens the artifacts that were chosen, one a component."""
+    return _artifact_driver(session, chosen_backends(session.record))
 
 
 def _are_proved(target: TargetRecord, backends: Mapping[str, str]) -> bool:

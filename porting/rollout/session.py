@@ -11,6 +11,11 @@ from porting.rollout.binding import Binding, Stage
 from porting.runners.base import Buffer, Runner, check_names, check_tensor
 from porting.tensor_spec import TensorSpec
 
+COPY = "copy"
+"""What a span is of that is no component's call: inputs taken, slices written into rings."""
+Span = tuple[str, float, float]
+"""A component's name or COPY, start and finish in seconds of `time.perf_counter`."""
+
 
 class Rollout:
     """One session of a world model at a time; every state lives here and is zero when a session opens."""
@@ -30,8 +35,8 @@ class Rollout:
         self.program = program
         self.clock = 0
         """Frames committed: writes of the first ring; without one, pictures."""
-        self.call_seconds: dict[str, list[float]] | None = None
-        """Set a dict to collect the seconds of every call by component; None costs nothing."""
+        self.spans: list[Span] | None = None
+        """Set a list to collect what each stretch of time went into, in order; None costs nothing."""
         self._binding = Binding(program, runners)
         self._phase = 0
         self._taken = {
@@ -91,7 +96,10 @@ class Rollout:
             raise RunnerError("rollout: a call failed and left the states half written; open a new session")
         if self._needs_session and not self._opened:
             raise RunnerError("rollout: the frame program reads session inputs; open a session before the first step")
+        start = time.perf_counter() if self.spans is not None else 0.0
         self._take("frame", frame_inputs)
+        if self.spans is not None:
+            self.spans.append((COPY, start, time.perf_counter()))
         stage = self._binding.frames[self._phase]
         self._run(stage)
         self._phase = 1 - self._phase
@@ -149,20 +157,21 @@ class Rollout:
 
     def _run(self, stage: Stage, pictures: list[Buffer] | None = None) -> None:
         """Run every call of a stage; copies of the pictures are added to `pictures`."""
-        timed = self.call_seconds
+        spans = self.spans
         self._failed = True
         for step in stage.steps:
-            if timed is None:
-                step.run()
-            else:
-                start = time.perf_counter()
-                step.run()
-                timed.setdefault(step.component, []).append(time.perf_counter() - start)
+            start = 0.0 if spans is None else time.perf_counter()
+            step.run()
+            finish = 0.0 if spans is None else time.perf_counter()
             for ring, writes in step.ring_writes:
                 slot = ring.spec.slot(ring.committed)
                 for write in writes:
                     np.copyto(write.slots[slot], write.made)
                 ring.advance()
+            if spans is not None:
+                spans.append((step.component, start, finish))
+                if step.ring_writes:
+                    spans.append((COPY, finish, time.perf_counter()))
             if pictures is not None and step.emitted is not None:
                 pictures.append(step.emitted.copy())
         self.values = stage.values

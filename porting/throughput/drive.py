@@ -7,7 +7,7 @@ import numpy as np
 
 from porting.errors import TraceError
 from porting.program import Program
-from porting.rollout import Rollout
+from porting.rollout import Rollout, Span
 from porting.runners.base import Buffer, Runner
 from porting.throughput.clock import Instruments
 from porting.throughput.frame_log import FrameLog, Mode, Phase
@@ -43,8 +43,8 @@ class Drive:
         self._runners = load()
         self._rollout = Rollout(program, self._runners)
         self.load_ms = (instruments.clock.now() - start) * 1e3
-        self._calls: dict[str, list[float]] = {component.name: [] for component in program.components}
-        self._rollout.call_seconds = self._calls
+        self._spans: list[Span] = []
+        self._rollout.spans = self._spans
         self._frame = 0
         self._picture: Buffer | None = None
         self._before: Buffer | None = None
@@ -59,19 +59,18 @@ class Drive:
         """Make and note one frame; with `release` it starts no earlier than that moment of the clock."""
         clock = self._instruments.clock
         inputs = self._inputs[self._frame % len(self._inputs)]
-        for seconds in self._calls.values():
-            seconds.clear()
         if self._picture is not None:
             # What a runner does not write stays NaN and is no frame.
             self._picture.fill(np.nan)
         if not math.isnan(release):
             clock.wait_until(release)
+        self._spans.clear()
         start = clock.now()
         self._picture = self._rollout.step(inputs)
         finish = clock.now()
         resident = self._instruments.resident_bytes() if memory else -1
         labels = (self.name, mode, round_, self._frame, phase)
-        self._log.add(labels, (release, start, finish), self._is_new(self._picture), resident, self._calls)
+        self._log.add(labels, (release, start, finish), self._count_new(self._picture), resident, self._spans)
         self._frame += 1
 
     def close(self) -> None:
@@ -79,15 +78,23 @@ class Drive:
         for runner in self._runners.values():
             runner.close()
 
-    def _is_new(self, picture: Buffer) -> bool:
-        """Whether every value was written and some differ from the frame before; no memory is taken after the first."""
+    def _count_new(self, picture: Buffer) -> int:
+        """Pixel frames that were written and differ from the one before; no memory is taken after the first.
+
+        A chunk's frames are compared one by one: a clip that stands still is no clip.
+        """
+        chunk = picture.reshape(self._log.chunk_frames, -1)
         if self._before is None or self._same is None:
-            self._before = np.full_like(picture, np.nan)
-            self._same = np.empty(picture.shape, np.bool_)
-        written = bool(np.isfinite(picture.min()) and np.isfinite(picture.max()))
-        np.equal(picture, self._before, out=self._same)
-        np.copyto(self._before, picture)
-        return written and not bool(self._same.all())
+            self._before = np.full_like(chunk[0], np.nan)
+            self._same = np.empty(chunk[0].shape, np.bool_)
+        new, before = 0, self._before
+        for frame in chunk:
+            np.equal(frame, before, out=self._same)
+            written = bool(np.isfinite(frame.min()) and np.isfinite(frame.max()))
+            new += written and not bool(self._same.all())
+            before = frame
+        np.copyto(self._before, before)
+        return new
 
 
 def _frame_inputs(program: Program, session: TracedSession) -> list[dict[str, Buffer]]:

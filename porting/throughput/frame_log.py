@@ -5,15 +5,19 @@ A log that grew with every frame would be taken for a leak of the port, so every
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from porting.program import Program
+from porting.rollout import COPY, Span
 from porting.throughput.statistics import Times
 
+Rows = npt.NDArray[np.intp]
+"""Row numbers of a log."""
 Mode = Literal["closed-loop", "paced"]
 Phase = Literal["warm-up", "settling", "timed"]
 """Only timed frames count: warm-up fills the window, settling lets the driver before go to sleep."""
@@ -24,50 +28,72 @@ SOLO_ROUND = 0
 """The port alone; interleaved rounds count from 1."""
 
 
-class FrameLog:
-    """Rows in order of time; a row is one frame of one driver."""
+def chunk_frames(program: Program) -> int:
+    """Pixel frames that one run of the frame program finishes: T of a picture (1, T, 3, H, W), else 1."""
+    shapes = {
+        tensor.shape
+        for call in program.frame
+        for tensor in program.component(call.component).outputs
+        if tensor.name in call.outputs
+        and (call.outputs[tensor.name].kind, call.outputs[tensor.name].name) == ("value", program.frame_value)
+    }
+    return max((shape[1] for shape in shapes if len(shape) == 5), default=1)
 
-    def __init__(self, capacity: int, drivers: Sequence[str], components: Sequence[str]) -> None:
+
+def span_names(program: Program) -> tuple[str, ...]:
+    """What a rollout spends each stretch of a frame on, in its order: components' names and COPY."""
+    rings = {state.tensor.name for state in program.states if state.update == "ring"}
+    names = [COPY]
+    for call in program.frame:
+        names.append(call.component)
+        if any(sink.kind == "state" and sink.name in rings for sink in call.outputs.values()):
+            names.append(COPY)
+    return tuple(names)
+
+
+class FrameLog:
+    """Rows in order of time; a row is one frame of one driver, or one chunk of a program that makes several at once."""
+
+    def __init__(self, capacity: int, drivers: Sequence[str], program: Program) -> None:
         """Allocate and touch `capacity` rows."""
         self.drivers = tuple(drivers)
-        self.components = tuple(components)
+        self.components = tuple(component.name for component in program.components)
+        self.span_names = span_names(program)
+        self.chunk_frames = chunk_frames(program)
         self.rows = 0
         self._labels = np.full((capacity, 5), -1, np.int32)
         self._seconds = np.full((capacity, 3), np.nan, np.float64)
         self._resident = np.full(capacity, -1, np.int64)
-        self._emitted = np.full(capacity, False, np.bool_)
-        self._calls = np.full((capacity, len(components)), np.nan, np.float64)
+        self._new = np.full(capacity, 0, np.int32)
+        self._spans = np.full((capacity, len(self.span_names), 2), np.nan, np.float64)
 
     def add(
         self,
         labels: tuple[str, Mode, int, int, Phase],
         seconds: tuple[float, float, float],
-        emitted: bool,
+        new_frames: int,
         resident_bytes: int,
-        calls: Mapping[str, list[float]],
+        spans: Sequence[Span],
     ) -> None:
         """Note one frame.
 
         Args:
             labels: driver, mode, round, frame, phase.
             seconds: release (NaN where nothing was paced), start, finish.
-            emitted: whether the frame was written, and is another than the one before.
+            new_frames: pixel frames that were written, and are others than the one before.
             resident_bytes: memory in use after it; -1 where it was not read.
-            calls: seconds of each call, by component.
+            spans: what its time went into, as `span_names` lists it.
         """
         driver, mode, round_, frame, phase = labels
         row = self.rows
         self._labels[row] = self.drivers.index(driver), MODES.index(mode), round_, frame, PHASES.index(phase)
         self._seconds[row] = seconds
-        self._emitted[row] = emitted
+        self._new[row] = new_frames
         self._resident[row] = resident_bytes
-        for index, component in enumerate(self.components):
-            self._calls[row, index] = sum(calls.get(component, ()))
+        self._spans[row] = [span[1:] for span in spans]
         self.rows = row + 1
 
-    def find(
-        self, driver: str, mode: Mode, phase: Phase = "timed", rounds: range | None = None
-    ) -> npt.NDArray[np.intp]:
+    def find(self, driver: str, mode: Mode, phase: Phase = "timed", rounds: range | None = None) -> Rows:
         """Row numbers of those frames, in order."""
         labels = self._labels[: self.rows]
         found = (labels[:, 0] == self.drivers.index(driver)) & (labels[:, 1] == MODES.index(mode))
@@ -76,39 +102,63 @@ class FrameLog:
             found &= (labels[:, 2] >= rounds.start) & (labels[:, 2] < rounds.stop)
         return np.flatnonzero(found)
 
-    def frame_ms(self, rows: npt.NDArray[np.intp]) -> Times:
+    def frame_ms(self, rows: Rows) -> Times:
         """Time from start to finish; NaN where the clock ran backwards or stood still."""
         taken: Times = (self._seconds[rows, 2] - self._seconds[rows, 1]) * 1e3
         return np.where(self._clock_ran(rows) & (taken > 0), taken, np.nan)
 
-    def late_ms(self, rows: npt.NDArray[np.intp], deadline_ms: float) -> Times:
+    def late_ms(self, rows: Rows, deadline_ms: float) -> Times:
         """Time from a paced frame's deadline to its finish, negative when early; NaN as in `frame_ms`."""
         late = (self._seconds[rows, 2] - self._seconds[rows, 0]) * 1e3 - deadline_ms
         return np.where(self._clock_ran(rows), late, np.nan)
 
-    def finish_ms(self, rows: npt.NDArray[np.intp]) -> Times:
+    def finish_ms(self, rows: Rows) -> Times:
         """When frames were finished, from the clock's own zero."""
         finished: Times = self._seconds[rows, 2] * 1e3
         return finished
 
-    def call_ms(self, rows: npt.NDArray[np.intp]) -> Times:
+    def latency_ms(self, rows: Rows) -> Times:
+        """Time from a paced frame's release with its action to its finish; NaN as in `frame_ms`."""
+        return self.late_ms(rows, 0.0)
+
+    def call_ms(self, rows: Rows) -> Times:
         """(rows, components): time inside each component's calls."""
-        return self._calls[rows] * 1e3
+        return np.stack([self.spent_ms(rows, component) for component in self.components], axis=1)
 
-    def emitted(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-        """Which frames were written and new."""
-        return self._emitted[rows]
+    def spent_ms(self, rows: Rows, what: str) -> Times:
+        """(rows,): time inside all stretches of that name."""
+        mine = [index for index, name in enumerate(self.span_names) if name == what]
+        taken: Times = (self._spans[rows][:, mine, 1] - self._spans[rows][:, mine, 0]).sum(axis=1) * 1e3
+        return taken
 
-    def resident_bytes(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+    def spans_ms(self, row: int) -> Times:
+        """(spans, 2): start and finish of every stretch, from the frame's own start."""
+        from_start: Times = (self._spans[row] - self._seconds[row, 1]) * 1e3
+        return from_start
+
+    def frame_number(self, row: int) -> int:
+        """The frame's number in its session."""
+        return int(self._labels[row, 3])
+
+    def emitted(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Which frames were written and new; of a chunk, all its pixel frames."""
+        whole: npt.NDArray[np.bool_] = self._new[rows] == self.chunk_frames
+        return whole
+
+    def new_frames(self, rows: Rows) -> npt.NDArray[np.int32]:
+        """How many new pixel frames each row made."""
+        return self._new[rows]
+
+    def resident_bytes(self, rows: Rows) -> npt.NDArray[np.int64]:
         """Memory in use after each frame."""
         return self._resident[rows]
 
-    def find_clock_faults(self) -> npt.NDArray[np.intp]:
+    def find_clock_faults(self) -> Rows:
         """Rows at which the clock did not run forward."""
         rows = np.arange(self.rows)
         return np.flatnonzero(~self._clock_ran(rows) | ~(self._seconds[rows, 2] > self._seconds[rows, 1]))
 
-    def _clock_ran(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    def _clock_ran(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Whether a frame started no earlier than the one before was finished, and its times are numbers."""
         before = np.where(rows > 0, self._seconds[rows - 1, 2], -np.inf)
         start, finish = self._seconds[rows, 1], self._seconds[rows, 2]
@@ -131,7 +181,7 @@ class FrameLog:
                         *(self.drivers[driver], MODES[mode], round_, frame),
                         *(PHASES[phase], int(PHASES[phase] != "timed")),
                         *(f"{ms:.6f}", f"{late:.6f}" if MODES[mode] == "paced" else ""),
-                        *(int(self._emitted[row]), "" if resident < 0 else resident),
+                        *(int(self._new[row]), "" if resident < 0 else resident),
                         *(f"{call:.6f}" for call in calls),
                     )
                 )

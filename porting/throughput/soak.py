@@ -1,9 +1,8 @@
 """A long rollout: whether a frame costs as much after many thousands as after a hundred, in time and in memory."""
 
-from dataclasses import dataclass
-
 from porting.errors import UsageError
 from porting.program import Program
+from porting.record import Soak
 from porting.throughput.clock import Instruments
 from porting.throughput.drive import Drive, LoadRunners
 from porting.throughput.frame_log import FrameLog
@@ -16,22 +15,6 @@ ROUNDS = 20
 ROUND_FRAMES = 24
 LEAST_FRAMES = 1000
 OLD, YOUNG = "old", "young"
-
-
-@dataclass(frozen=True)
-class Soak:
-    """What a long rollout came to."""
-
-    frames: int
-    slowdown: float
-    """Time per frame of the rollout that is so many frames old over that of one `SETTLED_FRAMES` old: the median over
-    rounds in which the two took turns, so that a machine that changes its pace over hours changes nothing here."""
-    slowdown_low: float
-    slowdown_high: float
-    memory_slope_bytes_per_frame: float
-    memory_growth_bytes: int
-    """Memory in use after `frames`, less that after `SETTLED_FRAMES`."""
-    host_overhead_share: float
 
 
 def measure_soak(
@@ -50,7 +33,7 @@ def measure_soak(
         raise UsageError(f"soak: {frames} frames of {len(trace.sessions)} sessions; ask for {LEAST_FRAMES} of one")
     instruments = instruments or Instruments()
     capacity = frames + SETTLED_FRAMES + 2 * ROUNDS * ROUND_FRAMES
-    log = FrameLog(capacity, [OLD, YOUNG], [component.name for component in program.components])
+    log = FrameLog(capacity, [OLD, YOUNG], program)
     drives: list[Drive] = []
     try:
         drives.append(Drive(OLD, program, load, trace.sessions[0], log, instruments))

@@ -30,11 +30,16 @@ def distribute(frame_ms: Times) -> Distribution:
     )
 
 
-def frames_per_second(frame_ms: Times, emitted: npt.NDArray[np.bool_]) -> float:
-    """New frames over the time that all took; one that was not written, or is the one before, counts as time only."""
+def frames_per_second(frame_ms: Times, new_frames: npt.NDArray[np.int32]) -> float:
+    """New pixel frames over the time that all took; what was not written, or is the one before, is time only.
+
+    Args:
+        frame_ms: time of each frame, or of each chunk.
+        new_frames: how many new pixel frames each made.
+    """
     if not are_times(frame_ms):
         return float("nan")
-    return float(np.count_nonzero(emitted) / frame_ms.sum() * 1e3)
+    return float(new_frames.sum() / frame_ms.sum() * 1e3)
 
 
 def pace(late_ms: Times, finish_ms: Times, emitted: npt.NDArray[np.bool_]) -> Pacing:

@@ -20,6 +20,18 @@ MAY_BE_EMPTY = frozenset(
         ("ParityEvidence", "dropped"),
         ("ThroughputEvidence", "disturbances"),
         ("ThroughputEvidence", "not_run"),
+        ("SessionLoad", "error"),
+        # Asked for, or not; held against budgets where it is there.
+        ("ThroughputEvidence", "soak"),
+        ("ThroughputEvidence", "concurrency"),
+        # Told where the device tells it, beside the reason why not.
+        ("ThroughputEvidence", "energy"),
+        ("Energy", "joules_per_frame"),
+        ("Energy", "paced_joules_per_frame"),
+        ("Energy", "watts"),
+        ("Energy", "reason"),
+        # A copy is no call.
+        ("CallSpan", "call"),
         # Remarks for a reader.
         ("Attestation", "detail"),
         ("OutputParity", "unit"),

@@ -9,6 +9,7 @@ import math
 
 from porting.profile import ThroughputBudget
 from porting.record import Check, Distribution, Outcome, Pacing, Step, TargetRecord, ThroughputEvidence
+from porting.verdict.duration import check_sessions, check_soak, find_contradictions
 from porting.verdict.evidence import (
     check_complete,
     failed,
@@ -33,13 +34,15 @@ def check_throughput(target: TargetRecord) -> tuple[Check, ...]:
     if evidence is None:
         return (not_measured(STEP, "throughput", "target", "No frame was timed on any host."),)
     checks = (
-        check_complete(STEP, "throughput", evidence, frozenset({"drivers"})),
+        check_complete(STEP, "throughput", evidence, frozenset({"drivers", "soak", "concurrency"})),
         _check_consistent(evidence, budget),
         _check_rate(evidence, budget),
         _check_pacing(evidence, budget),
         _check_drivers(evidence),
+        *check_sessions(evidence, budget),
     )
-    return (*(_excuse(check, evidence) for check in checks), _check_memory(evidence, budget))
+    long_run = check_soak(evidence, budget)
+    return (*(_excuse(check, evidence) for check in checks), _check_memory(evidence, budget), *long_run)
 
 
 def _check_consistent(evidence: ThroughputEvidence, budget: ThroughputBudget) -> Check:
@@ -49,13 +52,15 @@ def _check_consistent(evidence: ThroughputEvidence, budget: ThroughputBudget) ->
     problems = [*_order_problems(times)]
     if not math.isclose(evidence.deadline_ms, budget.deadline_ms, rel_tol=1e-6):
         problems.append(f"a deadline of {evidence.deadline_ms:.4g} ms was paced, not {budget.deadline_ms:.4g}")
-    if not evidence.frames_per_second * times.mean <= 1000.0 * SLACK:
+    chunk = evidence.latency.chunk_frames if evidence.latency is not None else 1
+    if not evidence.frames_per_second * times.mean <= 1000.0 * chunk * SLACK:
         problems.append(f"{evidence.frames_per_second:.4g} fps do not follow from {times.mean:.4g} ms a frame")
     if evidence.closed_loop.frames != times.frames:
         problems.append(f"{times.frames} frames were timed, {evidence.closed_loop.frames} held against the deadline")
     for mode, pacing in (("closed-loop", evidence.closed_loop), ("paced", evidence.paced)):
         if not 0 <= pacing.missed <= max(pacing.frames, 0):
             problems.append(f"{pacing.missed} of {pacing.frames} {mode} frames are missed")
+    problems += find_contradictions(evidence)
     if problems:
         return failed(STEP, name, "throughput", f"Not one measurement: {'; '.join(problems)}.")
     return passed(STEP, name, "throughput", f"Rates, percentiles and deadlines of {times.frames} frames fit together.")
@@ -75,9 +80,12 @@ def _check_rate(evidence: ThroughputEvidence, budget: ThroughputBudget) -> Check
     if frames < budget.timed_frames:
         reason = f"{frames} frames were timed, the profile asks for {budget.timed_frames}."
         return not_measured(STEP, name, "closed loop", reason)
+    chunk = evidence.latency.chunk_frames if evidence.latency is not None else 1
+    chunks = f" in chunks of {chunk}, an action waits up to {evidence.deadline_ms * chunk:.4g} ms for its own"
+    times, noun = evidence.frame_ms, "chunks" if chunk > 1 else "frames"
     reason = (
-        f"{rate:.4g} frames per second over {frames} frames ({evidence.frame_ms.p50:.4g} ms median,"
-        f" {evidence.frame_ms.p99:.4g} ms p99); promised are {budget.frames_per_second:g}.{_say_state(evidence)}"
+        f"{rate:.4g} frames per second{chunks if chunk > 1 else ''} over {frames} {noun} ({times.p50:.4g} ms median,"
+        f" {times.p99:.4g} ms p99); promised are {budget.frames_per_second:g}.{_say_state(evidence)}"
     )
     return hold_at_least(STEP, name, "closed loop", (rate, budget.frames_per_second, "fps"), reason)
 

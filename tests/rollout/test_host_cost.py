@@ -7,21 +7,26 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from porting.rollout import Rollout
+from porting.rollout import COPY, Rollout
 from porting.runners.base import BoundCall, Buffer
 from tests.rollout.toy import draw, make_program, make_runners
 
 
-def test_call_seconds_hold_every_call() -> None:
+def test_spans_hold_every_call_and_copy_in_order() -> None:
     program = make_program(window=4, sink=1)
     rollout = Rollout(program, make_runners())
     session, frames = draw(program)
     rollout.open(session)
-    rollout.call_seconds = {}
     for _ in range(3):
+        rollout.spans = []
         rollout.step(next(frames))
-    assert {name: len(seconds) for name, seconds in rollout.call_seconds.items()} == {"mind": 6, "eye": 3}
-    assert all(second >= 0.0 for seconds in rollout.call_seconds.values() for second in seconds)
+        names = [name for name, _, _ in rollout.spans]
+        assert [name for name in names if name != COPY] == [call.component for call in program.frame]
+        # The inputs first, then whatever a call puts into a ring.
+        assert names[0] == COPY
+        assert names.count(COPY) == 2
+        moments = [moment for _, start, finish in rollout.spans for moment in (start, finish)]
+        assert moments == sorted(moments)
 
 
 class IdleRunner:

@@ -15,15 +15,23 @@ from porting.trace.data import Trace, TracedCall, TracedSession
 
 @dataclass
 class FakeClock:
-    """Seconds that pass only in `advance` and `wait_until`."""
+    """Seconds that pass only in `advance` and `wait_until`; in a `jump` they pass on this clock alone."""
 
     seconds: float = 100.0
+    jumped: float = 0.0
 
     def now(self) -> float:
         return self.seconds
 
     def advance(self, seconds: float) -> None:
         self.seconds += seconds
+
+    def jump(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.jumped += seconds
+
+    def reference(self) -> float:
+        return self.seconds - self.jumped
 
     def wait_until(self, moment: float) -> None:
         self.seconds = max(self.seconds, moment)
@@ -77,7 +85,7 @@ class Bench:
 
     @property
     def instruments(self) -> Instruments:
-        return Instruments(self.clock, lambda: self.resident[0], lambda threads: self.watch)
+        return Instruments(self.clock, lambda: self.resident[0], lambda threads: self.watch, self.clock.reference)
 
     def runner(self, *ms: float, writes: Callable[[int], bool] = lambda call: True) -> FakeRunner:
         """Call k takes ms[k % len(ms)]."""

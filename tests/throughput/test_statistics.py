@@ -24,14 +24,14 @@ def test_what_is_no_time_gives_no_figure(times: Times) -> None:
     made = distribute(times)
     assert made.frames == times.size
     assert all(math.isnan(figure) for figure in (made.mean, made.p50, made.p90, made.p99, made.max))
-    assert math.isnan(frames_per_second(times, np.ones(times.size, np.bool_)))
+    assert math.isnan(frames_per_second(times, np.ones(times.size, np.int32)))
     assert all(math.isnan(ratio) for ratio in ratios_by_round([np.array([1.0])], [times]))
     assert all(math.isnan(ratio) for ratio in ratios_by_round([times], [np.array([1.0])]))
     assert math.isnan(overhead_share(times, times[:, None]))
 
 
 def test_frames_that_are_not_new_are_time_only() -> None:
-    assert frames_per_second(np.full(10, 10.0), np.arange(10) % 2 == 0) == pytest.approx(50.0)
+    assert frames_per_second(np.full(10, 10.0), np.arange(10, dtype=np.int32) % 2) == pytest.approx(50.0)
 
 
 def test_pacing_of_nothing_is_no_number() -> None:

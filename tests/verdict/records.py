@@ -7,22 +7,31 @@ from porting.program import Call, ComponentSpec, InputSpec, Program, RingSpec, S
 from porting.record import (
     ArtifactRecord,
     Attestation,
+    CallSpan,
     CheckpointRecord,
     ComponentRecord,
+    ComponentTime,
+    Concurrency,
     Distribution,
     DriverTiming,
+    Energy,
     FreeRunning,
     Host,
+    Latency,
     OutputParity,
     Pacing,
     ParityEvidence,
     PortRecord,
+    SessionLoad,
+    Soak,
     StateContract,
     Step,
     TargetRecord,
     TeacherForced,
     ThroughputEvidence,
     Verdict,
+    Viewer,
+    Waterfall,
 )
 from porting.tensor_spec import TensorSpec
 from porting.verdict import judge_target
@@ -269,4 +278,48 @@ def _throughput(host: Host) -> ThroughputEvidence:
         frames_file="targets/cpu/frames.csv",
         valid=True,
         unchanged_frames=0,
+        **_details(),
     )
+
+
+def _details() -> dict[str, Any]:
+    """How long actions wait, what a viewer sees, where time goes, a soak, sessions and energy."""
+    spans = (
+        CallSpan(what="copy", start_ms=0.0, duration_ms=0.1, gap_ms=0.0),
+        CallSpan(what="denoiser", call=0, start_ms=0.1, duration_ms=6.0, gap_ms=0.0),
+        CallSpan(what="decoder", call=0, start_ms=6.2, duration_ms=3.6, gap_ms=0.1),
+    )
+    closed, paced = (
+        Distribution(frames=frames, mean=10.0, p50=9.9, p90=10.5, p99=12.0, max=15.0) for frames in (240, 72)
+    )
+    return {
+        "latency": Latency(closed_loop_ms=closed, paced_ms=paced, chunk_frames=1, longest_wait_ms=1000.0 / 24.0),
+        "viewers": (Viewer(buffer_frames=0, start_delay_ms=10.0, underruns=2, stalled_ms=5.0),),
+        "spent": (
+            ComponentTime(what="denoiser", calls_per_frame=1.0, ms_per_frame=6.0, share=0.6),
+            ComponentTime(what="decoder", calls_per_frame=1.0, ms_per_frame=3.8, share=0.38),
+            ComponentTime(what="copy", calls_per_frame=1.0, ms_per_frame=0.1, share=0.01),
+            ComponentTime(what="host", calls_per_frame=0.0, ms_per_frame=0.1, share=0.01),
+        ),
+        "waterfalls": (Waterfall(which="median", frame=30, frame_ms=9.9, late_start_ms=0.0, spans=spans, tail_ms=0.1),),
+        "soak": Soak(
+            frames=2000,
+            slowdown=1.01,
+            slowdown_low=0.98,
+            slowdown_high=1.03,
+            memory_slope_bytes_per_frame=3.0,
+            memory_growth_bytes=8192,
+            host_overhead_share=0.02,
+        ),
+        "concurrency": Concurrency(
+            asked=4,
+            max_missed_share=make_profile().throughput.max_missed_share,
+            loads=(
+                SessionLoad(sessions=1, frames=72, missed=(0,), latency_ms=paced, holds=True),
+                SessionLoad(sessions=2, frames=72, missed=(0, 0), latency_ms=paced, holds=True),
+                SessionLoad(sessions=4, frames=0, missed=(), latency_ms=None, holds=False, error="MemoryError: no"),
+            ),
+            most_that_hold=2,
+        ),
+        "energy": Energy(source="RAPL", joules_per_frame=0.4, paced_joules_per_frame=0.9, watts=40.0),
+    }
