@@ -8,10 +8,10 @@ longer than most compiles. The score, best first:
    where the kernel claims them; of those that do not, the one that spills the least.
 2. Enough warps fit to hide a wait: half of what a multiprocessor holds for a kernel that waits for memory, eight for
    one that feeds matrix units, or all that the launch has for it.
-3. The launch has a program for every multiprocessor of any target.
-4. Fewest issue slots an element of the tile: instructions in loops (all, without loops) times warps over the product of
-   the BLOCK_* parameters. A kernel that waits for memory does not care for less than a quarter.
-5. A kernel that waits for memory: more warps. One that feeds matrix units: most shared memory, where a pipelined loop
+3. Fewest issue slots an element of the tile: instructions in loops (all, without loops) times warps over the product of
+   the BLOCK_* parameters, over the share of the multiprocessors that the launch keeps busy to its end. A kernel that
+   waits for memory does not care for less than a quarter.
+4. A kernel that waits for memory: more warps. One that feeds matrix units: most shared memory, where a pipelined loop
    keeps the loads that are on their way, then more warps, then fewest instructions.
 
 What is equal stays as it was. The score is a guess about time, made from what can be known here; a device may say
@@ -30,8 +30,21 @@ from porting.record import KernelRecord
 
 ROUNDS = 2
 """A round that changes nothing ends the search earlier."""
-MULTIPROCESSORS = 304
-"""Of the MI300X, which has the most of all targets."""
+MULTIPROCESSORS = {
+    "cuda:90": 132,
+    "cuda:100": 148,
+    "cuda:103": 160,
+    "cuda:107": 224,
+    "cuda:120": 188,
+    "cuda:121": 48,
+    "hip:gfx942": 304,
+    "hip:gfx950": 256,
+    "hip:gfx1201": 32,
+    "hip:gfx1250": 256,
+}
+"""Of the largest product of each architecture, as profiles have them: of the B300 the whole die, of gfx1201 the 32 pairs of
+compute units of the RX 9070 XT."""
+OTHERWISE = 132
 WAITING_SHARE = 0.5
 FEEDING_WARPS = 8
 WAITING_STEP = 1.25
@@ -95,15 +108,16 @@ def score(record: KernelRecord) -> tuple[float, ...]:
     resident, share = _occupancy(record)
     feeds = record.tensor_cores_claimed
     enough = FEEDING_WARPS if feeds else WAITING_SHARE * resident * warps / max(share, 1e-9)
-    wanted = min(enough, warps * programs / MULTIPROCESSORS)
+    multiprocessors = MULTIPROCESSORS.get(record.architecture, OTHERWISE)
+    wanted = min(enough, warps * programs / multiprocessors)
     # In eighths: less is no reason to take more instructions.
     short = math.ceil(8 * max(1.0 - resident * warps / max(wanted, 1e-9), 0.0))
-    idle = max(1.0 - programs / MULTIPROCESSORS, 0.0)
+    busy = programs / max(math.ceil(programs / multiprocessors) * multiprocessors, 1)
     tile = math.prod(value for name, value in record.tuning.items() if name.startswith("BLOCK"))
     instructions = record.instructions or 0
-    slots = max((record.loop_instructions or instructions) * warps / tile, 1e-9)
-    steps = round(math.log(slots, FEEDING_STEP if feeds else WAITING_STEP))
-    ranks = (0.0, float(short), idle, float(steps))
+    slots = (record.loop_instructions or instructions) * warps / tile / max(busy, 1e-9)
+    steps = round(math.log(max(slots, 1e-9), FEEDING_STEP if feeds else WAITING_STEP))
+    ranks = (0.0, float(short), float(steps))
     eighths = -float(round(8 * share))
     if not feeds:
         return (*ranks, eighths)

@@ -83,6 +83,8 @@ def test_among_unsound_ones_the_fewest_spills_win_and_an_error_loses() -> None:
         # Beyond that, the work counts.
         (changed(resident_programs=2, loop_instructions=300), changed(resident_programs=4)),
         (changed(), changed(programs=30)),
+        # A hundred programs for the second round of 148 multiprocessors, or one.
+        (changed(programs=248), changed(programs=149)),
         (changed(loop_instructions=350), changed()),
         # The same work for a tile of twice the size.
         (changed(tuning={"BLOCK_M": 128, "BLOCK_N": 64}, loop_instructions=600), changed()),
@@ -105,10 +107,10 @@ def test_a_few_instructions_are_nothing_to_a_kernel_that_waits_for_memory() -> N
 
 
 def test_all_that_a_short_launch_has_is_enough() -> None:
-    """304 programs of four warps: one a multiprocessor, so that room for more is of no use."""
-    short = changed(WAITS, programs=304, resident_programs=1, occupancy=0.0625)
+    """148 programs of four warps: one a multiprocessor, so that room for more is of no use."""
+    short = changed(WAITS, programs=148, resident_programs=1, occupancy=0.0625)
     assert score(short)[1] == 0.0
-    assert score(changed(short, programs=3040))[1] > 0.0
+    assert score(changed(short, programs=1480))[1] > 0.0
 
 
 def test_a_chip_without_published_limits_is_chosen_for_by_a_stand_in() -> None:
