@@ -5,10 +5,9 @@ one. A backend that has the kernel replaces the call, any other runs or inlines 
 use operators, nor which backend reads the graph.
 """
 
-import hashlib
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import onnx
@@ -23,14 +22,14 @@ from porting.errors import ExportError
 from porting.export.graph import convert_program, make_model
 from porting.export.quiet import first_words, hush
 from porting.kernel_library import Kernel
-from porting.kernel_library.operators import NAMESPACE, make_outputs, register_operators, registered_kernel
+from porting.kernel_library.calls import OperatorCall
+from porting.kernel_library.operators import NAMESPACE, register_operators, registered_kernel
 from porting.program import ComponentSpec
 
 DOMAIN = "worldport.kernels"
 VERSION = 1
 METADATA = "worldport.kernels"
 """Key of the model's metadata: for each function, as JSON, its kernel, that file's sha256, and what it was made for."""
-DIGEST_CHARACTERS = 12
 ONNX_TYPES = {
     torch.float64: ir.DataType.DOUBLE,
     torch.float32: ir.DataType.FLOAT,
@@ -54,7 +53,7 @@ def convert_with_functions(
     Raises:
         ExportError: torch has no ONNX form for the program or for a kernel's reference, or there is no graph.
     """
-    calls: dict[str, _Call] = {}
+    calls: dict[str, OperatorCall] = {}
     kernels = [registered_kernel(node.target) for node in program.graph.nodes if node.op == "call_function"]
     used = {kernel.name: kernel for kernel in kernels if kernel is not None}
     register_operators(used)
@@ -78,59 +77,10 @@ def inline_functions(model: ir.Model) -> ir.Model:
     return model
 
 
-class _Call:
-    """What an operator was called with: each input is a tensor's dtype and shape, a scalar, or None."""
-
-    def __init__(self, kernel: Kernel, inputs: Mapping[str, Any]) -> None:
-        self.kernel = kernel
-        self.inputs = {
-            name: torch.empty(
-                [int(side) for side in value.shape], dtype=TORCH_TYPES[ir.DataType(value.dtype)], device="meta"
-            )
-            if hasattr(value, "shape")
-            else value
-            for name, value in inputs.items()
-        }
-        self.outputs = make_outputs(kernel, self.inputs.values())
-
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """The inputs that are tensors; the function takes these."""
-        return {name: value for name, value in self.inputs.items() if isinstance(value, Tensor)}
-
-    def describe(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "kernel": self.kernel.name,
-            "sha256": self.kernel.digest,
-            "inputs": {name: _describe_tensor(tensor) for name, tensor in self.tensors.items()},
-            "scalars": {name: value for name, value in self.inputs.items() if not isinstance(value, Tensor)},
-            "outputs": [_describe_tensor(output) for output in self.outputs],
-        }
-
-    @property
-    def function_name(self) -> str:
-        """The kernel's name and a digest of everything that the body depends on, the kernel's source left out."""
-        described = {key: value for key, value in self.describe().items() if key != "sha256"}
-        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
-        return f"{self.kernel.name}_{digest[:DIGEST_CHARACTERS]}"
-
-    def schema(self) -> onnx.defs.OpSchema:
-        """What onnxscript wants to know before it emits the node."""
-        parameter = onnx.defs.OpSchema.FormalParameter
-        return onnx.defs.OpSchema(
-            self.function_name,
-            DOMAIN,
-            VERSION,
-            inputs=[parameter(name, _type_string(tensor)) for name, tensor in self.tensors.items()],
-            outputs=[parameter(f"output_{i}", _type_string(tensor)) for i, tensor in enumerate(self.outputs)],
-        )
-
-
 class _Body(nn.Module):
     """A kernel's reference on its tensors alone, rounded to what the kernel makes."""
 
-    def __init__(self, call: _Call) -> None:
+    def __init__(self, call: OperatorCall) -> None:
         super().__init__()
         self._call = call
 
@@ -147,15 +97,15 @@ def _operator(name: str) -> Callable[..., Any]:
     return operator
 
 
-def _make_translation(kernel: Kernel, calls: dict[str, _Call]) -> Callable[..., Any]:
+def _make_translation(kernel: Kernel, calls: dict[str, OperatorCall]) -> Callable[..., Any]:
     """What torch's exporter calls for each use of an operator: notes the call, emits one node."""
     signature = inspect.signature(kernel.reference)
 
     def translate(*args: Any, **kwargs: Any) -> Any:
         inputs = dict.fromkeys(signature.parameters) | signature.bind_partial(*args, **kwargs).arguments
-        call = _Call(kernel, inputs)
-        calls.setdefault(call.function_name, call)
-        emit = values.Op(values.Opset(DOMAIN, VERSION), call.function_name, call.schema())
+        call = OperatorCall(kernel, {name: _as_meta(value) for name, value in inputs.items()})
+        calls.setdefault(call.name, call)
+        emit = values.Op(values.Opset(DOMAIN, VERSION), call.name, _make_schema(call))
         return emit(*(inputs[name] for name in call.tensors))
 
     # The exporter reads from the signature which arguments are tensors, and which are attributes.
@@ -168,7 +118,7 @@ def _make_translation(kernel: Kernel, calls: dict[str, _Call]) -> Callable[..., 
     return translate
 
 
-def _make_function(name: str, call: _Call, opset: int) -> ir.Function:
+def _make_function(name: str, call: OperatorCall, opset: int) -> ir.Function:
     """The local function of one call.
 
     Raises:
@@ -183,8 +133,7 @@ def _make_function(name: str, call: _Call, opset: int) -> ir.Function:
         raise ExportError(
             f"{where}: cannot be traced by torch.export ({first_words(cause)}); use standard operators only"
         ) from cause
-    outputs = [f"output_{i}" for i in range(len(call.outputs))]
-    model, _ = make_model(program, where, list(call.tensors), outputs, opset)
+    model, _ = make_model(program, where, list(call.tensors), call.output_names, opset)
     graph = model.graph
     for initializer, value in list(graph.initializers.items()):
         if value.const_value is not None:  # a function has no initializers: constants are nodes
@@ -196,8 +145,25 @@ def _make_function(name: str, call: _Call, opset: int) -> ir.Function:
     return ir.Function(DOMAIN, name, graph=graph, attributes=[])
 
 
-def _describe_tensor(tensor: Tensor) -> list[Any]:
-    return [str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
+def _make_schema(call: OperatorCall) -> onnx.defs.OpSchema:
+    """What onnxscript wants to know before it emits the node."""
+    parameter = onnx.defs.OpSchema.FormalParameter
+    named = zip(call.output_names, call.outputs, strict=True)
+    return onnx.defs.OpSchema(
+        call.name,
+        DOMAIN,
+        VERSION,
+        inputs=[parameter(name, _type_string(tensor)) for name, tensor in call.tensors.items()],
+        outputs=[parameter(name, _type_string(tensor)) for name, tensor in named],
+    )
+
+
+def _as_meta(value: Any) -> Any:
+    """A value of the exporter as a tensor without memory; anything else as it is."""
+    if not hasattr(value, "shape"):
+        return value
+    shape = [int(side) for side in value.shape]
+    return torch.empty(shape, dtype=TORCH_TYPES[ir.DataType(value.dtype)], device="meta")
 
 
 def _type_string(tensor: Tensor) -> str:
