@@ -51,7 +51,8 @@ class Series:
 
 
 @contextmanager
-def _axes(x_label: str, y_label: str) -> Iterator[tuple[Figure, Axes]]:
+def open_axes(x_label: str, y_label: str) -> Iterator[tuple[Figure, Axes]]:
+    """An empty chart of a report's size and style, for the length of the block."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES))
         figure.patch.set_visible(False)
@@ -105,7 +106,7 @@ def draw_drift(free: FreeRunning, measure: str, limits: Sequence[float], key: st
     lines = [port, envelope, tuple(limits)]
     if psnr:
         lines = [tuple(v if math.isnan(v) else min(v, cap_db) for v in line) for line in lines]
-    with _axes("frame", "PSNR, dB" if psnr else "SSIM") as (figure, axes):
+    with open_axes("frame", "PSNR, dB" if psnr else "SSIM") as (figure, axes):
         for line, entry in zip(lines[::-1], keys[::-1], strict=True):
             _draw(axes, line, entry)
         _frame_axis(axes, len(port))
@@ -123,7 +124,7 @@ def draw_ratios(outputs: Sequence[TeacherForced], limit: float, key: str) -> Cha
     ranked = sorted(outputs, key=_worst_ratio, reverse=True)
     named, others = ranked[:3], ranked[3:]
     keys = [Key(ink, dashes, output.output) for output, ink, dashes in zip(named, SERIES, DASHES, strict=False)]
-    with _axes("frame", "error of port / error of eager") as (figure, axes):
+    with open_axes("frame", "error of port / error of eager") as (figure, axes):
         for output in others:
             _draw(axes, output.ratio, Key(Ink.GRID, "", ""), width=1.0)
         for output, entry in zip(named[::-1], keys[::-1], strict=True):
@@ -149,7 +150,7 @@ def _worst_ratio(output: TeacherForced) -> float:
 def draw_distribution(drivers: Sequence[Series], deadline_ms: float, key: str) -> Chart:
     """Share of frames done within a time, after warm-up, one line a driver, with the deadline."""
     keys = []
-    with _axes("frame time, ms (log scale)", "share of frames") as (figure, axes):
+    with open_axes("frame time, ms (log scale)", "share of frames") as (figure, axes):
         for index, driver in enumerate(drivers):
             entry = Key(SERIES[index % len(SERIES)], DASHES[index // len(SERIES) % len(DASHES)], driver.label)
             times = np.sort([v for v in driver.values if math.isfinite(v) and v > 0])
@@ -192,7 +193,7 @@ def draw_frame_times(series: Series, deadline_ms: float, title: str, key: str) -
     warm = np.array(series.warmup or (False,) * len(values))
     keep = _kept_points(values)
     keys = [Key(Ink.PORT, "", series.label)]
-    with _axes("frame", "ms") as (figure, axes):
+    with open_axes("frame", "ms") as (figure, axes):
         frames = np.arange(len(values))
         axes.plot(frames[keep], values[keep], color=Ink.PORT.value, linewidth=1.0, marker="o", markersize=1.8)
         edges = np.flatnonzero(np.diff(np.concatenate([[0], warm.astype(int), [0]])))
@@ -227,7 +228,7 @@ def draw_memory(resident_bytes: Sequence[int], key: str) -> Chart:
     values = np.array(resident_bytes, dtype=float) / 2**20
     keep = _kept_points(values)
     title = "Resident memory, closed loop"
-    with _axes("frame", "MiB") as (figure, axes):
+    with open_axes("frame", "MiB") as (figure, axes):
         axes.plot(
             np.arange(len(values))[keep],
             values[keep],

@@ -16,6 +16,7 @@ from porting.report.files import Missing
 from porting.report.frames import Film, read_film
 from porting.report.limits import list_limits
 from porting.report.timing import draw_timing
+from porting.report.waterfall import draw_waterfalls
 
 FILM_BUDGET_BYTES = 3_600_000
 """For the frames of all targets together, so that a page stays under 6 MB."""
@@ -95,7 +96,10 @@ def _make_page(
         drift = _draw_drifts(free, target, key)
         film = read_film(record, bundle, free, film_budget)
     if target.throughput is not None:
-        timing = draw_timing(record, bundle, target.throughput, f"{key}-timing")
+        timing = (
+            *draw_timing(record, bundle, target.throughput, f"{key}-timing"),
+            *draw_waterfalls(target.throughput, f"{key}-timing"),
+        )
     return TargetPage(key, name, target, drift, ratios, timing, film)
 
 

@@ -4,6 +4,7 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,18 +14,25 @@ from porting.program import Call, ComponentSpec, InputSpec, Program, RingSpec, S
 from porting.record import (
     ArtifactRecord,
     Attestation,
+    CallSpan,
     Check,
     CheckpointRecord,
     ComponentRecord,
+    ComponentTime,
+    Concurrency,
     Distribution,
     DriverTiming,
+    Energy,
     FreeRunning,
     Host,
+    Latency,
     Outcome,
     OutputParity,
     Pacing,
     ParityEvidence,
     PortRecord,
+    SessionLoad,
+    Soak,
     StateContract,
     Step,
     TargetRecord,
@@ -32,6 +40,8 @@ from porting.record import (
     ThroughputEvidence,
     TraceRecord,
     Verdict,
+    Viewer,
+    Waterfall,
 )
 from porting.tensor_spec import TensorSpec
 
@@ -155,8 +165,44 @@ def make_throughput(valid: bool = True) -> ThroughputEvidence:
         memory_high_water_bytes=412 * 2**20, memory_slope_bytes_per_frame=12.0, host_overhead_share=0.021,
         frames_file="targets/cpu/frames.csv", valid=valid,
         disturbances=() if valid else ("load of other processes: 3.2",),
-        unchanged_frames=0, not_run={"tensorrt": "no device here"},
+        unchanged_frames=0, not_run={"tensorrt": "no device here"}, **make_details(spread(9.8)),
     )  # fmt: skip
+
+
+def make_details(spread: Distribution) -> dict[str, Any]:
+    """What is told beside rates: waiting, viewers, where time goes, sessions, a soak, energy."""
+    waterfalls = tuple(
+        Waterfall(
+            which=which, frame=frame, frame_ms=9.8 * scale, late_start_ms=late, tail_ms=0.2 * scale,
+            spans=(
+                CallSpan(what="copy", start_ms=0.0, duration_ms=0.1 * scale, gap_ms=0.0),
+                CallSpan(what="denoiser", call=0, start_ms=0.2 * scale, duration_ms=6.0 * scale, gap_ms=0.1 * scale),
+                CallSpan(what="decoder", call=0, start_ms=6.2 * scale, duration_ms=3.4 * scale, gap_ms=0.0),
+            ),
+        )
+        for which, frame, scale, late in (("median", 31, 1.0, 0.0), ("worst", 57, 2.2, 1.5))
+    )  # fmt: skip
+    return {
+        "latency": Latency(closed_loop_ms=spread, paced_ms=spread, chunk_frames=1, longest_wait_ms=1000 / 24),
+        "viewers": (Viewer(buffer_frames=0, start_delay_ms=9.9, underruns=3, stalled_ms=4.25),),
+        "spent": (
+            ComponentTime(what="denoiser", calls_per_frame=1.0, ms_per_frame=6.1, share=0.61),
+            ComponentTime(what="host", calls_per_frame=0.0, ms_per_frame=3.9, share=0.39),
+        ),
+        "waterfalls": waterfalls,
+        "soak": Soak(
+            frames=20_000, slowdown=1.02, slowdown_low=0.97, slowdown_high=1.06, memory_slope_bytes_per_frame=3.5,
+            memory_growth_bytes=65536, host_overhead_share=0.02,
+        ),
+        "concurrency": Concurrency(
+            asked=8, max_missed_share=0.01, most_that_hold=3,
+            loads=(
+                SessionLoad(sessions=3, frames=72, missed=(0, 0, 0), latency_ms=spread, holds=True),
+                SessionLoad(sessions=4, frames=0, missed=(), latency_ms=None, holds=False, error="no <room> left"),
+            ),
+        ),
+        "energy": Energy(source="RAPL", joules_per_frame=0.41, watts=42.0, reason="paced: the counter stood still"),
+    }  # fmt: skip
 
 
 def make_check(step: Step, name: str, outcome: Outcome = Outcome.PASSED, **figures: float) -> Check:

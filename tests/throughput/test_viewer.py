@@ -3,19 +3,25 @@
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from porting.throughput.statistics import Times
 from porting.throughput.viewer import watch, watch_all
 
 PERIOD = 40.0
 
 
-def ones(frames: int) -> np.ndarray:
+def times(*ms: float) -> Times:
+    return np.array(ms, np.float64)
+
+
+def ones(frames: int) -> npt.NDArray[np.int32]:
     return np.ones(frames, np.int32)
 
 
-def steady(frames: int, took: float = 10.0) -> np.ndarray:
-    return np.arange(frames) * PERIOD + took
+def steady(frames: int, took: float = 10.0) -> Times:
+    return times(*(index * PERIOD + took for index in range(frames)))
 
 
 def test_on_time_nothing_stalls_and_each_frame_in_stock_costs_a_period() -> None:
@@ -36,7 +42,7 @@ def test_one_frame_of_three_periods_needs_a_stock_of_two() -> None:
 
 
 def test_a_producer_that_is_too_slow_stalls_for_what_it_lacks() -> None:
-    slow = np.arange(1, 21) * 50.0
+    slow = times(*(50.0 * index for index in range(1, 21)))
     found = watch(slow, ones(20), 1, PERIOD, 0)
     assert found.underruns == 19
     assert found.stalled_ms == pytest.approx(19 * 10.0)
@@ -51,14 +57,14 @@ def test_a_picture_that_is_not_new_stands_still_for_its_period() -> None:
 
 
 def test_a_chunk_is_its_own_stock() -> None:
-    finish = np.arange(5) * 12 * PERIOD + 400.0
+    finish = times(*(index * 12 * PERIOD + 400.0 for index in range(5)))
     found = watch(finish, np.full(5, 12, np.int32), 12, PERIOD, 0)
     assert (found.start_delay_ms, found.underruns) == (400.0, 0)
     assert watch(finish, np.full(5, 11, np.int32), 12, PERIOD, 0).underruns == 5
 
 
-@pytest.mark.parametrize("finish", [np.zeros(0), np.array([10.0, math.nan, 90.0]), np.array([10.0, 50.0])])
-def test_what_cannot_be_watched_is_no_number(finish: np.ndarray) -> None:
+@pytest.mark.parametrize("finish", [times(), times(10.0, math.nan, 90.0), times(10.0, 50.0)])
+def test_what_cannot_be_watched_is_no_number(finish: Times) -> None:
     found = watch(finish, ones(finish.size), 1, PERIOD, 2)
     assert math.isnan(found.start_delay_ms)
     assert math.isnan(found.stalled_ms)
