@@ -46,6 +46,7 @@ ROWS = (
     Row(6, ("trace",), up_to(5)),
     Row(6, ("parity", "throughput", "roofline"), up_to(5), also=frozenset({"trace"})),
     Row(6, ("bisect",), up_to(5), also=frozenset({"trace", "parity"})),
+    Row(6, ("planning",), up_to(5), also=frozenset({"roofline"})),
     Row(7, ("verdict", "gate", "report"), up_to(1)),
     Row(8, ("pipeline", "farm", "cli"), up_to(8)),
 )
