@@ -334,8 +334,8 @@ TUNABLES = {
     "hip:gfx942": {"BLOCK_N": 32},
     "hip:gfx942 float32": {"BLOCK_M": 32, "BLOCK_N": 32},
     "hip:gfx950 float32": {"BLOCK_M": 32, "BLOCK_N": 32},
-    "hip:gfx1201": {"BLOCK_M": 64, "BLOCK_N": 32},
-    "hip:gfx1201 float32": {"BLOCK_M": 16, "BLOCK_N": 16},
+    "hip:gfx1201": {"BLOCK_N": 16, "num_stages": 1},
+    "hip:gfx1201 float32": {"BLOCK_M": 16},
     "hip:gfx1250 float32": {"BLOCK_M": 32, "BLOCK_N": 32},
 }
 SEARCH = {"BLOCK_M": (16, 32, 64, 128), "BLOCK_N": (16, 32, 64, 128), "num_warps": (4, 8), "num_stages": (1, 2, 3)}

@@ -42,8 +42,8 @@ MULTIPROCESSORS = {
     "hip:gfx1201": 32,
     "hip:gfx1250": 256,
 }
-"""Of the largest product of each architecture, as profiles have them: of the B300 the whole die, of gfx1201 the 32 pairs of
-compute units of the RX 9070 XT."""
+"""Of the largest product of each architecture, as profiles have them: of the B300 the whole die, of gfx1201 the 32
+pairs of compute units of the RX 9070 XT."""
 OTHERWISE = 132
 WAITING_SHARE = 0.5
 FEEDING_WARPS = 8
