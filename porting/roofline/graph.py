@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
+from google.protobuf.message import DecodeError
 from onnx_ir.passes import common
 
 from porting.errors import ExportError
@@ -101,11 +102,7 @@ def _prepare(graph: Path | ir.Model) -> ir.Model:
     """The model with its functions inlined and every shape that can be told."""
     try:
         model = ir.load(graph) if isinstance(graph, Path) else graph
-    except (OSError, ValueError, RuntimeError) as cause:
-        raise ExportError(f"{graph}: is not an ONNX graph ({cause}); export the component again") from cause
-    except Exception as cause:  # protobuf's DecodeError derives from Exception alone
-        if type(cause).__name__ != "DecodeError":
-            raise
+    except (OSError, ValueError, DecodeError) as cause:
         raise ExportError(f"{graph}: is not an ONNX graph ({cause}); export the component again") from cause
     if not model.functions and not _lacks_shapes(model):
         return model

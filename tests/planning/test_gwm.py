@@ -14,7 +14,7 @@ from porting.export.graph import convert_program
 from porting.export.traced import trace_module
 from porting.planning import describe_gwm, read_model
 from porting.planning.sources import HD_14B
-from porting.roofline import count_frame
+from porting.roofline.frame import count_frame
 
 ODD = GwmConfig.model_validate(
     {

@@ -17,7 +17,7 @@ from porting.export.feeds import draw_example
 from porting.export.graph import convert_program
 from porting.export.traced import trace_module
 from porting.record.limit import FrameWork
-from porting.roofline import count_frame
+from porting.roofline.frame import count_frame
 
 SMALL = MINI.model_copy(
     update={

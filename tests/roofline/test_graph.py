@@ -7,7 +7,7 @@ import pytest
 
 from porting.errors import ExportError
 from porting.record.limit import ComponentWork
-from porting.roofline import count_graph
+from porting.roofline.graph import count_graph
 
 F32 = ir.DataType.FLOAT
 
