@@ -105,3 +105,12 @@ def test_this_host_is_measured_when_asked(model: PlannedModel, profile: Profile)
     assert [(found.format, found.reading) for found in device.formats] == [("fp32", "measured on this host")]
     assert device.formats[0].floor_ms >= model.flops_per_frame / 1e11 * 1000
     assert plan.label == "projection"
+
+
+def test_sessions_share_weights_and_each_move_their_own_state(model: PlannedModel, profile: Profile) -> None:
+    slow = peaks_of_device(profile, "bf16").model_copy(
+        update={"bandwidths": (Bandwidth(working_set_bytes=0, bytes_per_second=1e9),)}
+    )
+    one, three = (frame_seconds(model, "bf16", slow, sessions=sessions)[0] for sessions in (1, 3))
+    weights = sum(part.calls_per_frame * part.parameters * 2 for part in model.components)
+    assert three - one == pytest.approx(2 * (model.bytes_per_frame("bf16") - weights) / 1e9, rel=1e-3)
