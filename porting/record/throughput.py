@@ -147,6 +147,8 @@ class Concurrency(Model):
     """Every number of sessions that was tried, ascending."""
     most_that_hold: int
     """0 when not even one does; equal to `asked` it is a lower bound."""
+    disturbances: tuple[str, ...] = ()
+    """What else the machine did meanwhile: it can only make fewer sessions hold."""
 
 
 class Energy(Model):

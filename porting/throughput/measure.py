@@ -22,6 +22,8 @@ MIN_ROUNDS = 6
 """Fewest interleaved rounds; with more drivers than that, one round for each to begin."""
 ROUND_FRAMES = 24
 """Timed frames of a driver in a round: long enough for a median, short against a machine's moods."""
+MEMORY_WINDOWS = 20
+"""Most windows of `SLOPE_FRAMES` frames for which memory may grow before it counts as a leak."""
 SETTLING_FRAMES = 2
 """First frames of a turn, untimed: thread pools of the driver before spin for some ms before they sleep."""
 UNAVAILABLE = (PortingError, OSError, RuntimeError)
@@ -108,7 +110,7 @@ def _count_timed(budget: ThroughputBudget) -> int:
 
 def _count_frames(program: Program, budget: ThroughputBudget, drivers: int) -> int:
     """All frames of one measurement, warm-up included."""
-    alone = 1 + program.warmup_frames + _count_timed(budget) + budget.paced_frames
+    alone = 1 + program.warmup_frames + _count_timed(budget) + budget.paced_frames + MEMORY_WINDOWS * SLOPE_FRAMES
     turns = program.warmup_frames + _count_rounds(drivers) * (SETTLING_FRAMES + ROUND_FRAMES)
     return alone + drivers * turns
 
@@ -141,7 +143,26 @@ def _drive_alone(plan: _Plan, port: str, threads: int) -> Solo:
                 drive.step("paced", SOLO_ROUND, "timed", release=begin + index * period)
         readings.append(meter.read())
         seen = (*watch.disturbances(), *disturbances)
-        return Solo(drive.load_ms, first_ms, seen, meter.source, tuple(readings))
+        windows = _settle_memory(plan, port, drive)
+        return Solo(drive.load_ms, first_ms, seen, meter.source, tuple(readings), windows)
+
+
+def _settle_memory(plan: _Plan, port: str, drive: Drive) -> int:
+    """Go on while memory still grows faster than the budget allows, window by window; returns how many more it took.
+
+    A runtime fills its scratch memory over the first thousands of frames (seen: OpenVINO, 20 MB over 2,500); a leak
+    goes on for ever. Frame times of these frames are not counted.
+    """
+    limit = plan.budget.max_memory_slope_bytes_per_frame
+    resident = plan.log.resident_bytes(plan.log.find(port, "closed-loop", rounds=SOLO_ROUNDS))
+    for window in range(MEMORY_WINDOWS):
+        if not memory_slope(resident) > limit:
+            return window
+        for _ in range(SLOPE_FRAMES):
+            drive.step("closed-loop", SOLO_ROUND, "settling", memory=True)
+        rows = plan.log.find(port, "closed-loop", "settling", rounds=SOLO_ROUNDS)
+        resident = plan.log.resident_bytes(rows)[-SLOPE_FRAMES:]
+    return MEMORY_WINDOWS
 
 
 @contextmanager

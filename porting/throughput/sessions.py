@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from porting.errors import PortingError, TraceError, UsageError
+from porting.host import available_cores
 from porting.profile import ThroughputBudget
 from porting.program import Program
 from porting.record import Concurrency, SessionLoad
@@ -56,15 +57,18 @@ def measure_sessions(
         raise TraceError("trace: has no session to drive; record one")
     instruments = instruments or Instruments()
     runners = load()
+    watch = instruments.watch(available_cores())
     tried: dict[int, SessionLoad] = {}
 
     def holds(count: int) -> bool:
         if count not in tried:
             tried[count] = _try(program, runners, trace.sessions, budget, count, instruments)
+            watch.sample()
         return tried[count].holds
 
     try:
         found = _search(holds, most)
+        disturbances = watch.disturbances()
     finally:
         for runner in runners.values():
             runner.close()
@@ -73,6 +77,7 @@ def measure_sessions(
         max_missed_share=budget.max_missed_share,
         loads=tuple(tried[count] for count in sorted(tried)),
         most_that_hold=found,
+        disturbances=disturbances,
     )
 
 

@@ -17,7 +17,8 @@ def share_out(log: FrameLog, rows: Rows) -> tuple[ComponentTime, ...]:
     if not are_times(frame_ms):
         return ()
     whole = float(frame_ms.mean())
-    names = [*log.components, COPY]
+    # Components that only priming runs cost a frame nothing.
+    names = [*(name for name in log.components if name in log.span_names), COPY]
     spent = {name: float(log.spent_ms(rows, name).mean()) for name in names}
     calls = {name: float(log.span_names.count(name)) for name in names}
     spent[HOST], calls[HOST] = whole - sum(spent.values()), 0.0

@@ -38,6 +38,8 @@ class Solo:
     """Whose energy counter."""
     readings: tuple[MeterReading, ...]
     """Before the closed loop, after it, after the paced run."""
+    memory_windows: int = 0
+    """Further windows of `SLOPE_FRAMES` frames after which memory was looked at, as it still grew before."""
 
 
 def summarise(
@@ -65,9 +67,11 @@ def summarise(
     """
     deadline_ms = budget.deadline_ms
     period_ms = deadline_ms * log.chunk_frames
-    closed = log.find(port, "closed-loop", rounds=range(SOLO_ROUND, SOLO_ROUND + 1))
+    closed = log.find(port, "closed-loop", rounds=SOLO_ROUNDS)
     paced = log.find(port, "paced")
     closed_ms, resident = log.frame_ms(closed), log.resident_bytes(closed)
+    settling = log.find(port, "closed-loop", "settling", rounds=SOLO_ROUNDS) if solo.memory_windows else closed
+    settled = log.resident_bytes(settling)[-SLOPE_FRAMES:] if solo.memory_windows else resident
     # In a closed loop a viewer waits for each frame: the time between two finished frames is the frame's own.
     closed_loop = pace(closed_ms - period_ms, np.cumsum(closed_ms), log.emitted(closed))
     disturbances = [*solo.disturbances, *_say_faults(log)]
@@ -82,8 +86,9 @@ def summarise(
         closed_loop=closed_loop,
         paced=pace(log.late_ms(paced, period_ms), log.finish_ms(paced), log.emitted(paced)),
         drivers=tuple(_summarise_driver(log, name, rounds) for name in log.drivers if name not in not_run),
-        memory_high_water_bytes=int(resident.max()),
-        memory_slope_bytes_per_frame=memory_slope(resident),
+        memory_high_water_bytes=int(max(resident.max(), settled.max())),
+        memory_slope_bytes_per_frame=memory_slope(settled),
+        memory_after_frames=solo.memory_windows * SLOPE_FRAMES,
         host_overhead_share=overhead_share(closed_ms, log.call_ms(closed)),
         frames_file=FRAMES_FILE,
         valid=not disturbances,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from porting.profile import ThroughputBudget
 from porting.record import Check, Concurrency, SessionLoad, Step, ThroughputEvidence
-from porting.verdict.evidence import failed, find_non_numbers, hold_at_least, hold_at_most, say_names
+from porting.verdict.evidence import failed, find_non_numbers, hold_at_least, hold_at_most, not_measured, say_names
 
 STEP = Step.THROUGHPUT
 SLACK = 1e-3
@@ -40,8 +40,11 @@ def check_sessions(evidence: ThroughputEvidence, budget: ThroughputBudget) -> tu
     if problems:
         return (failed(STEP, name, subject, f"Not one measurement: {'; '.join(problems)}."),)
     told = "; ".join(_say_load(load) for load in found.loads)
+    say = "; ".join(found.disturbances)
     more = ", more were not tried" if found.most_that_hold == found.asked else ""
     reason = f"{found.most_that_hold} sessions hold the rate together{more}. {told}."
+    if found.most_that_hold < 1 and found.disturbances:
+        return (not_measured(STEP, name, subject, f"{reason} The machine was disturbed: {say}."),)
     return (hold_at_least(STEP, name, subject, (float(found.most_that_hold), 1.0, "sessions"), reason),)
 
 

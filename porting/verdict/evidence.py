@@ -21,6 +21,7 @@ MAY_BE_EMPTY = frozenset(
         ("ThroughputEvidence", "disturbances"),
         ("ThroughputEvidence", "not_run"),
         ("SessionLoad", "error"),
+        ("Concurrency", "disturbances"),
         # Asked for, or not; held against budgets where it is there.
         ("ThroughputEvidence", "soak"),
         ("ThroughputEvidence", "concurrency"),

@@ -79,3 +79,10 @@ def test_none_and_nothing_are_refused(bench: Bench) -> None:
         measure_sessions(bench.program, bench.driver(1.0), bench.trace, bench.budget, 0, bench.instruments)
     with pytest.raises(TraceError, match="no session"):
         measure_sessions(bench.program, bench.driver(1.0), Trace((), ()), bench.budget, 2, bench.instruments)
+
+
+def test_a_busy_machine_is_told_beside_the_sessions(bench: Bench) -> None:
+    bench.watch.sentences = ("other processes took 86% of the 2 cores needed",)
+    made = measure_sessions(bench.program, bench.driver(60.0), bench.trace, bench.budget, 2, bench.instruments)
+    assert made.most_that_hold == 0
+    assert made.disturbances == bench.watch.sentences
