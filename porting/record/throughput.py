@@ -186,6 +186,10 @@ class ThroughputEvidence(Model):
     memory_high_water_bytes: int
     """Most of this process in memory while the port alone was driven; whatever else the process holds is in it."""
     memory_slope_bytes_per_frame: float
+    """Over the last frames that were looked at."""
+    memory_after_frames: int = 0
+    """Further frames driven before those, as memory still grew: a runtime fills its scratch memory once, a leak never
+    ends."""
     host_overhead_share: float
     """Time outside the components' own calls, as a share of frame time."""
     frames_file: str

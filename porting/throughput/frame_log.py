@@ -26,6 +26,7 @@ PHASES: tuple[Phase, ...] = ("warm-up", "settling", "timed")
 COLUMNS = ("driver", "mode", "round", "frame", "phase", "warmup", "ms", "late_ms", "emitted", "resident_bytes")
 SOLO_ROUND = 0
 """The port alone; interleaved rounds count from 1."""
+SOLO_ROUNDS = range(SOLO_ROUND, SOLO_ROUND + 1)
 
 
 def chunk_frames(program: Program) -> int:

@@ -13,8 +13,8 @@ from porting.record import ThroughputEvidence
 from porting.throughput.calls import rotate
 from porting.throughput.clock import Instruments, compare_clocks
 from porting.throughput.drive import Drive, LoadRunners
-from porting.throughput.frame_log import SOLO_ROUND, FrameLog
-from porting.throughput.statistics import SLOPE_FRAMES
+from porting.throughput.frame_log import SOLO_ROUND, SOLO_ROUNDS, FrameLog
+from porting.throughput.statistics import SLOPE_FRAMES, memory_slope
 from porting.throughput.summary import FRAMES_FILE, Solo, summarise
 from porting.trace.data import Trace, TracedSession
 

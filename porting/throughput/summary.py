@@ -9,9 +9,10 @@ from porting.profile import ThroughputBudget
 from porting.program import Program
 from porting.record import DriverTiming, Latency, ThroughputEvidence
 from porting.throughput.energy import MeterReading, settle_energy
-from porting.throughput.frame_log import SOLO_ROUND, FrameLog, Rows
+from porting.throughput.frame_log import SOLO_ROUNDS, FrameLog, Rows
 from porting.throughput.spending import find_waterfalls, share_out
 from porting.throughput.statistics import (
+    SLOPE_FRAMES,
     Times,
     distribute,
     frames_per_second,

@@ -110,9 +110,10 @@ def _check_pacing(evidence: ThroughputEvidence, budget: ThroughputBudget) -> Che
 def _check_memory(evidence: ThroughputEvidence, budget: ThroughputBudget) -> Check:
     """Growth of the process's memory; other processes cannot cause it, so nothing excuses it."""
     slope, limit = evidence.memory_slope_bytes_per_frame, budget.max_memory_slope_bytes_per_frame
+    later = f", {evidence.memory_after_frames} frames later," if evidence.memory_after_frames else ""
     reason = (
-        f"Memory grows by {slope:.4g} bytes a frame over {evidence.frame_ms.frames} frames, at most {limit:g} may;"
-        f" {evidence.memory_high_water_bytes / 2**20:.0f} MiB at the highest."
+        f"Memory grows by {slope:.4g} bytes a frame{later} over {evidence.frame_ms.frames} frames,"
+        f" at most {limit:g} may; {evidence.memory_high_water_bytes / 2**20:.0f} MiB at the highest."
     )
     made = hold_at_most(STEP, "memory slope", "closed loop", (slope, limit, "bytes/frame"), reason)
     if math.isfinite(slope) and evidence.memory_high_water_bytes <= 0:
