@@ -78,5 +78,14 @@ def example(batch: int, tokens: int, width: int, dtype: torch.dtype) -> tuple[Te
 EXAMPLES = ((1, 2, 64), (3, 5, 37), (2, 9, 1152))
 TYPICAL = (1, 3600, 2048)
 TENSOR_CORES = False
-TUNABLES = {"default": DEFAULTS}
+TUNABLES = {
+    "default": DEFAULTS,
+    "cuda:100": {"BLOCK_TOKENS": 1},
+    "cuda:103": {"BLOCK_TOKENS": 1},
+    "cuda:120": {"BLOCK_TOKENS": 4},
+    "cuda:121": {"BLOCK_TOKENS": 4},
+    "hip:gfx942": {"BLOCK_TOKENS": 1, "num_warps": 1},
+    "hip:gfx950": {"BLOCK_TOKENS": 4, "num_warps": 1},
+    "hip:gfx1250": {"BLOCK_TOKENS": 1},
+}
 SEARCH = {"BLOCK_TOKENS": (1, 2, 4, 8), "num_warps": (1, 2, 4, 8)}

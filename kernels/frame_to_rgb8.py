@@ -76,5 +76,13 @@ def example(batch: int, height: int, width: int, dtype: torch.dtype) -> tuple[Te
 EXAMPLES = ((1, 8, 8), (2, 37, 85))
 TYPICAL = (1, 720, 1280)
 TENSOR_CORES = False
-TUNABLES = {"default": DEFAULTS}
+TUNABLES = {
+    "default": DEFAULTS,
+    "cuda:100": {"BLOCK": 512, "num_warps": 1},
+    "cuda:103": {"BLOCK": 512, "num_warps": 1},
+    "cuda:107": {"BLOCK": 512, "num_warps": 2},
+    "cuda:120": {"BLOCK": 512},
+    "cuda:121": {"BLOCK": 512},
+    "hip:gfx942": {"BLOCK": 1024, "num_warps": 1},
+}
 SEARCH = {"BLOCK": (512, 1024, 2048, 4096), "num_warps": (1, 2, 4, 8)}

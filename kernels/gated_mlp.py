@@ -64,5 +64,11 @@ def example(rows: int, hidden: int, dtype: torch.dtype) -> tuple[Tensor]:
 EXAMPLES = ((1, 64), (3, 37), (19, 515))
 TYPICAL = (3600, 8192)
 TENSOR_CORES = False
-TUNABLES = {"default": DEFAULTS}
+TUNABLES = {
+    "default": DEFAULTS,
+    "cuda:100": {"BLOCK_ROWS": 16},
+    "cuda:103": {"BLOCK_ROWS": 16},
+    "cuda:107": {"BLOCK_ROWS": 4, "BLOCK_COLUMNS": 1024},
+    "hip:gfx942": {"num_warps": 1},
+}
 SEARCH = {"BLOCK_ROWS": (1, 2, 4, 8, 16), "BLOCK_COLUMNS": (128, 256, 512, 1024), "num_warps": (1, 2, 4, 8)}

@@ -84,5 +84,14 @@ def example(samples: int, channels: int, height: int, width: int, dtype: torch.d
 EXAMPLES = ((1, 16, 4, 8), (2, 37, 3, 57), (3, 7, 5, 9))
 TYPICAL = (1, 96, 360, 640)
 TENSOR_CORES = False
-TUNABLES = {"default": DEFAULTS}
+TUNABLES = {
+    "default": DEFAULTS,
+    "cuda:90": {"BLOCK_CELLS": 256},
+    "cuda:100": {"BLOCK_CELLS": 64, "num_warps": 2},
+    "cuda:100 float32": {"BLOCK_CHANNELS": 32},
+    "cuda:103": {"BLOCK_CELLS": 64, "num_warps": 2},
+    "cuda:103 float32": {"BLOCK_CHANNELS": 32},
+    "hip:gfx950": {"BLOCK_CELLS": 512},
+    "hip:gfx1201": {"BLOCK_CHANNELS": 8},
+}
 SEARCH = {"BLOCK_CHANNELS": (4, 8, 16, 32), "BLOCK_CELLS": (64, 128, 256, 512), "num_warps": (2, 4, 8)}

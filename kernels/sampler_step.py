@@ -145,5 +145,17 @@ def example(
 EXAMPLES = ((1, 4, 8, 8), (3, 5, 7, 37))
 TYPICAL = (1, 16, 90, 160)
 TENSOR_CORES = False
-TUNABLES = {"default": DEFAULTS}
+TUNABLES = {
+    "default": DEFAULTS,
+    "cuda:90": {"BLOCK": 2048, "num_warps": 2},
+    "cuda:100": {"BLOCK": 2048, "num_warps": 2},
+    "cuda:103": {"BLOCK": 2048, "num_warps": 2},
+    "cuda:107": {"BLOCK": 2048, "num_warps": 1},
+    "cuda:120": {"BLOCK": 2048, "num_warps": 1},
+    "cuda:121": {"BLOCK": 2048, "num_warps": 1},
+    "hip:gfx942": {"num_warps": 1},
+    "hip:gfx950": {"num_warps": 1},
+    "hip:gfx1201": {"BLOCK": 2048, "num_warps": 2},
+    "hip:gfx1250": {"num_warps": 1},
+}
 SEARCH = {"BLOCK": (256, 512, 1024, 2048), "num_warps": (1, 2, 4, 8)}
