@@ -115,7 +115,8 @@ def dequantize(values: Tensor, scales: Tensor, tensor_scale: Tensor | None, form
         steps = scales.float()
     if tensor_scale is not None:
         steps = steps * tensor_scale
-    return (wide.unflatten(-1, (steps.shape[-1], -1)) * steps.unsqueeze(-1)).flatten(-2)
+    blocks: Tensor = wide.unflatten(-1, (steps.shape[-1], -1)) * steps.unsqueeze(-1)
+    return blocks.flatten(-2)
 
 
 def reference(
