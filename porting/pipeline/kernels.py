@@ -16,9 +16,9 @@ from porting.pipeline.workshop import Stage, Update
 from porting.profile import Profile
 from porting.record import KernelRecord, PortRecord
 
-DEPLOYED = "bfloat16"
-"""The dtype that evidence is taken in, beside the chip's native block-scaled formats: what these chips are bought for.
-A port's own precision is compiled with its components."""
+VARIANTS = ("bfloat16", "fp8", "mxfp8", "mxfp4", "nvfp4")
+"""What evidence is taken in: what these chips are bought for. A chip that cannot take a format has the kernel file's
+reason in its place; a port's own precision is compiled with its components."""
 COMPILERS = ("triton", "nvidia-cuda-nvdisasm")
 
 
@@ -53,7 +53,7 @@ class KernelBatch:
 
             kernels = self._fill()
             out = folder / target_folder(profile.name) / "kernels"
-            made = compile_kernels(kernels, profile.device.tuning_key, variants(profile), out, jobs=self._jobs)
+            made = compile_kernels(kernels, profile.device.tuning_key, VARIANTS, out, jobs=self._jobs)
             placed = tuple(_in_bundle(record, folder, out) for record in made)
             return change_target(profile.name, {"kernels": placed})
 
@@ -65,7 +65,7 @@ class KernelBatch:
             inputs={
                 "architecture": profile.device.tuning_key,
                 "sources": sources,
-                "variants": list(variants(profile)),
+                "variants": list(VARIANTS),
                 "versions": find_versions(COMPILERS),
                 "worldport": __version__,
             },
@@ -80,17 +80,9 @@ class KernelBatch:
         with self._filling:
             if self._kernels is None:
                 kernels = find_kernels()
-                wanted = {p.device.tuning_key: variants(p) for p in self.profiles}
-                for group in sorted(set(wanted.values())):
-                    fill_cache(kernels, [a for a, v in wanted.items() if v == group], group, jobs=self._jobs)
+                fill_cache(kernels, [p.device.tuning_key for p in self.profiles], VARIANTS, jobs=self._jobs)
                 self._kernels = kernels
             return self._kernels
-
-
-def variants(profile: Profile) -> tuple[str, ...]:
-    """Dtypes and formats that the library is compiled in for a target."""
-    native = profile.compile.formats.native if profile.compile.formats is not None else ()
-    return (DEPLOYED, *native)
 
 
 def _in_bundle(record: KernelRecord, folder: Path, out: Path) -> KernelRecord:
