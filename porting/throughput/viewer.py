@@ -56,5 +56,7 @@ def watch_all(
     period_ms: float,
     buffers: Sequence[int] = BUFFERS,
 ) -> tuple[Viewer, ...]:
-    """One viewer a size of start buffer; arguments as in `watch`."""
-    return tuple(watch(finish_ms, new_frames, chunk_frames, period_ms, size) for size in buffers)
+    """One viewer a size of start buffer that the frames can fill; arguments as in `watch`."""
+    frames = len(finish_ms) * chunk_frames
+    fitting = [size for size in buffers if size < frames or size == 0]
+    return tuple(watch(finish_ms, new_frames, chunk_frames, period_ms, size) for size in fitting)
