@@ -4,14 +4,17 @@ Random numbers and values read into Python show at once, written buffers and inp
 stripped, so that every checkout gives the same bytes.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
+from torch.export.pt2_archive import _package
 
 from porting.errors import ExportError, StateContractError
 from porting.export.probe import ADVICE
@@ -68,6 +71,10 @@ def check_functional(module: nn.Module, spec: ComponentSpec, program: ExportedPr
         )
 
 
+SHARED = (Tensor, torch.nn.Parameter)
+"""Plain tensors, whose storage holds their values; a fake one's does not."""
+
+
 def write_program(program: ExportedProgram, path: Path) -> Path:
     """Write a `.pt2`, weight by weight: what the inductor compiler and PyTorch's own runs read; returns the path."""
     # torch saves whole storages: a weight that is a slice of a larger one, or of a mapped file, would drag it along.
@@ -76,9 +83,38 @@ def write_program(program: ExportedProgram, path: Path) -> Path:
         tensors.update(
             {name: _own_storage(value, made) for name, value in tensors.items() if isinstance(value, Tensor)}
         )
-    with hush(), torch.no_grad():
+    with hush(), torch.no_grad(), _writing_without_copies():
         torch.export.save(program, path)
     return path
+
+
+@contextmanager
+def _writing_without_copies() -> Iterator[None]:
+    """Torch's archive gets each weight's own memory.
+
+    Torch 2.13 copies a weight to bytes while it still holds the bytes of the one before: two copies of the largest
+    weights beside the weights themselves.
+    """
+    make_bytes, write_bytes = _package._get_raw_tensor_bytes, _package.PT2ArchiveWriter.write_bytes
+
+    def share(value: Tensor) -> bytes | torch.UntypedStorage:
+        # What has no memory of its own here, torch turns into bytes as it does.
+        return (
+            value.untyped_storage() if type(value) in SHARED and value.is_cpu and value.numel() else make_bytes(value)
+        )
+
+    def write(writer: Any, name: str, data: bytes | torch.UntypedStorage) -> None:
+        if isinstance(data, bytes):
+            write_bytes(writer, name, data)
+        else:
+            writer.archive_file.write_record(name, data, data.nbytes())
+
+    archive: Any = _package
+    try:
+        archive._get_raw_tensor_bytes, archive.PT2ArchiveWriter.write_bytes = share, write
+        yield
+    finally:
+        archive._get_raw_tensor_bytes, archive.PT2ArchiveWriter.write_bytes = make_bytes, write_bytes
 
 
 def _own_storage(tensor: Tensor, made: dict[Hashable, Tensor]) -> Tensor:
