@@ -181,7 +181,7 @@ def _open_record(bundle: Bundle, request: PortRequest, model: "WorldModel", host
         program=model.program,
     )
     if old is not None:
-        kept = {name: getattr(old, name) for name in ("components", "trace", "stages", "files")}
+        kept = {name: getattr(old, name) for name in ("components", "trace", "interpreted", "stages", "files")}
         # One trace serves every target, so targets of another precision cannot stay.
         targets = {name: target for name, target in old.targets.items() if target.precision == request.precision}
         record = record.model_copy(update={**kept, "targets": targets})

@@ -233,9 +233,11 @@ def test_two_targets_share_one_compile_of_the_kernel_library(tmp_path: Path, fak
     record = port(make_request(tmp_path, profiles=profiles), Silent())
     assert fakes.log.read_text().splitlines().count("fill hip:gfx950 hip:gfx942") == 1
     assert {stage.name for stage in record.stages} >= {"kernels cpu", "kernels other"}
+    assert record.interpreted is not None
     fakes.log.write_text("")
-    port(make_request(tmp_path, profiles=profiles), Silent())
+    again_made = port(make_request(tmp_path, profiles=profiles), Silent())
     assert fakes.log.read_text() == ""
+    assert again_made.interpreted == record.interpreted
 
 
 def test_verify_measures_parity_anew_and_keeps_the_choice(tmp_path: Path, fakes: Fakes) -> None:
