@@ -11,8 +11,8 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-from porting.compilers import hip_host
 from porting.compilers.base import INTEGER, CompileRequest
+from porting.compilers.device_host import require_device
 from porting.compilers.onnxruntime_device import (
     DeviceProvider,
     attest_profile,
@@ -53,7 +53,7 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
         CompileError: this build or host has no such provider or device, or nodes would run on the CPU.
     """
     require_supported(request, PROVIDER)
-    hip_host.require_device(request)
+    require_device(request)
     require_provider(request, PROVIDER)
     files, model = write_typed(request)
     placed = attest_profile(request, PROVIDER, files[0])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from porting.compilers.base import CompileRequest
-from porting.compilers.cuda_host import require_device
+from porting.compilers.device_host import require_device
 from porting.compilers.onnxruntime_device import (
     DeviceProvider,
     attest_profile,

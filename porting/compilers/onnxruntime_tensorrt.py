@@ -7,7 +7,7 @@ float32 elsewhere, never anything coarser; float32 is not offered, as the provid
 from pathlib import Path
 
 from porting.compilers.base import CompileRequest
-from porting.compilers.cuda_host import require_device
+from porting.compilers.device_host import require_device
 from porting.compilers.onnxruntime_device import (
     STRICT,
     DeviceProvider,

@@ -12,7 +12,7 @@ from typing import Any
 import tensorrt as trt
 
 from porting.compilers.base import CompileRequest, require_precision
-from porting.compilers.cuda_host import require_device
+from porting.compilers.device_host import require_device
 from porting.compilers.engine_layers import EngineLayer, count_layers, read_layers
 from porting.compilers.tensorrt_network import (
     PRECISIONS,

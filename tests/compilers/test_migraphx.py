@@ -1,12 +1,15 @@
 """MIGraphX: what its driver prints of a compiled program, and AMD's devices by the kernel's own account."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from porting.compilers import hip_host, migraphx
+from porting.compilers import device_host, migraphx
 from porting.compilers.base import CompileRequest
+from porting.devices import Census, FoundDevice
+from porting.devices.census import Kind
 from porting.errors import CompileError
 from porting.record import Attestation
 from tests.runners.artifacts import make_request
@@ -26,6 +29,10 @@ age = @param:age -> int64_type, {5}, {1}
 main:#output_0 = @param:main:#output_0 -> float_type, {1, 8, 8, 8}, {512, 64, 8, 1}
 @10 = gpu::gemm[alpha=1,beta=0](@6,@6,main:#output_0) -> float_type, {1, 8, 8, 8}, {512, 64, 8, 1}
 """
+
+
+def census_of(architecture: str) -> Callable[[Kind], Census]:
+    return lambda kind: Census(kind, (FoundDevice(kind, "fake", architecture),))
 
 
 def test_instructions_on_the_device_count_as_the_coarsest_they_touch() -> None:
@@ -90,7 +97,7 @@ def test_precision_comes_from_the_driver_where_there_is_one(
         layers_by_backend={"MIGraphXExecutionProvider": 1},
         read_from="onnxruntime profile",
     )
-    monkeypatch.setattr(hip_host, "find_architectures", lambda: ("gfx950",))
+    monkeypatch.setattr(device_host, "find_devices", census_of("gfx950"))
     monkeypatch.setattr(migraphx, "require_provider", lambda *_: None)
     monkeypatch.setattr(migraphx, "attest_profile", lambda *_: placed)
     path = driver(tmp_path, f"print({PROGRAM!r})") if installed else None
@@ -114,33 +121,9 @@ def test_the_driver_is_found_on_the_path(tmp_path: Path, monkeypatch: pytest.Mon
     assert migraphx.find_driver() == path
 
 
-@pytest.mark.parametrize(
-    ("version", "name"),
-    [
-        (90402, "gfx942"),
-        (90500, "gfx950"),
-        (90010, "gfx90a"),
-        (120500, "gfx1250"),
-        (120001, "gfx1201"),
-        (110000, "gfx1100"),
-    ],
-)
-def test_the_drivers_number_is_the_compilers_name(version: int, name: str) -> None:
-    assert hip_host.name_architecture(version) == name
-
-
-def test_devices_are_read_from_the_kernels_topology(tmp_path: Path) -> None:
-    assert hip_host.find_architectures(tmp_path / "none") == ()
-    for index, version in enumerate((0, 90500, 90500)):
-        node = tmp_path / str(index)
-        node.mkdir()
-        (node / "properties").write_text(f"cpu_cores_count 0\ngfx_target_version {version}\nvendor_id 4098\n")
-    assert hip_host.find_architectures(tmp_path) == ("gfx950", "gfx950")
-
-
 def test_another_device_is_refused_with_what_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(hip_host, "find_architectures", lambda: ("gfx1201",))
+    monkeypatch.setattr(device_host, "find_devices", census_of("gfx1201"))
     with pytest.raises(
         CompileError, match="needs the gfx950 device, and this host has gfx1201; run `worldport compile"
     ):
-        hip_host.require_device(request(tmp_path))
+        device_host.require_device(request(tmp_path))

@@ -15,7 +15,7 @@ from porting.compilers import (
     NEEDS_DEVICE,
     CompileRequest,
     compile_component,
-    cuda_host,
+    device_host,
     migraphx,
     onnxruntime_cuda,
     onnxruntime_device,
@@ -23,6 +23,7 @@ from porting.compilers import (
 )
 from porting.compilers.base import BatchRange
 from porting.compilers.onnxruntime_device import CPU, DeviceProvider, attest_profile, count_typed, write_typed
+from porting.devices import Census, FoundDevice, find_devices
 from porting.errors import CompileError
 from porting.record import ArtifactRecord, Attestation
 from tests.runners.artifacts import make_request
@@ -38,7 +39,8 @@ def request(backend: str, out_dir: Path, **changes: object) -> CompileRequest:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_host_without_the_device_says_where_to_compile(backend: str, tmp_path: Path) -> None:
-    if backend in {"onnxruntime_cuda", "onnxruntime_tensorrt"} and BACKENDS[backend] in cuda_host.find_architectures():
+    found = {device.architecture for device in find_devices("cuda").devices}
+    if backend in {"onnxruntime_cuda", "onnxruntime_tensorrt"} and BACKENDS[backend] in found:
         pytest.skip("this host has the device")
     record: ArtifactRecord = compile_component(request(backend, tmp_path))
     assert record.path is None
@@ -55,10 +57,8 @@ def test_a_build_without_the_provider_says_what_to_install(
     module: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = module.__name__.rpartition(".")[2]
-    if hasattr(module, "hip_host"):
-        monkeypatch.setattr(module.hip_host, "find_architectures", lambda: ("gfx950",))
-    else:
-        monkeypatch.setattr(cuda_host, "find_architectures", lambda: ("sm_90",))
+    device = FoundDevice("cuda", "fake", BACKENDS[backend])
+    monkeypatch.setattr(device_host, "find_devices", lambda kind: Census(kind, (device,)))
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CPU])
     with pytest.raises(CompileError, match=rf"has {CPU} and no {module.PROVIDER.name}; pip install 'worldport\["):
         module.compile_artifact(request(backend, tmp_path))

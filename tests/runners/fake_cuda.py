@@ -163,27 +163,3 @@ class FakeCuda:
 
     def cudaEventDestroy(self, event: int) -> tuple[CudaError]:
         return self._release(event)
-
-
-class FakeDriver:
-    """The driver's own C interface to the same device, as ctypes calls it."""
-
-    def __init__(self, cuda: FakeCuda) -> None:
-        self._cuda = cuda
-
-    def cuInit(self, flags: int) -> int:
-        return int(self._cuda.status)
-
-    def cuDeviceGetCount(self, count: Any) -> int:
-        count._obj.value = self._cuda.devices
-        return 0
-
-    def cuDeviceGet(self, device: Any, ordinal: int) -> int:
-        device._obj.value = 100 + ordinal
-        return 0 if ordinal < self._cuda.devices else 101
-
-    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:
-        if device.value - 100 >= self._cuda.devices:
-            return 101
-        value._obj.value = self._cuda.architecture[attribute - CudaDeviceAttr.cudaDevAttrComputeCapabilityMajor]
-        return 0

@@ -18,9 +18,10 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from porting.compilers import cuda_host
+from porting.compilers import device_host
+from porting.devices import Census, FoundDevice
 from porting.runners import device
-from tests.runners.fake_cuda import FakeCuda, FakeDriver
+from tests.runners.fake_cuda import CudaError, FakeCuda
 
 
 class NetworkDefinitionCreationFlag(IntEnum):
@@ -329,11 +330,19 @@ class IExecutionContext:
             target[:] = np.ascontiguousarray(made).reshape(-1).view(np.uint8)
 
 
+def take_census(cuda: FakeCuda) -> Census:
+    """What the drivers would tell of that device."""
+    if cuda.status != CudaError.cudaSuccess:
+        return Census("cuda", note="the driver does not start")
+    major, minor = cuda.architecture
+    return Census("cuda", (FoundDevice("cuda", "fake", f"sm_{major}{minor}"),) * cuda.devices)
+
+
 def install(monkeypatch: pytest.MonkeyPatch, world: World, name: str = "tensorrt") -> tuple[ModuleType, ModuleType]:
     """Compiler and runner over that world, for one test."""
     monkeypatch.setitem(sys.modules, name, fake_tensorrt(world))
     monkeypatch.setitem(sys.modules, device.BINDINGS, world.cuda)
-    monkeypatch.setattr(cuda_host, "load_driver", lambda: FakeDriver(world.cuda))
+    monkeypatch.setattr(device_host, "find_devices", lambda _: take_census(world.cuda))
     loaded = []
     for module in (f"porting.compilers.{name}", f"porting.runners.{name}"):
         monkeypatch.delitem(sys.modules, module, raising=False)
