@@ -19,6 +19,7 @@ from dataclasses import asdict
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -86,8 +87,13 @@ class Children:
         """Fork a compile as soon as there is room."""
         self.wait_below(self.most)
         child = FORK.Process(target=_compile_in_child, args=(kernel, inputs, request, folder))
-        child.start()
-        self.running[child] = folder, time.monotonic() + request.timeout_seconds
+        # An interrupt waits until the child is known: one that came between would leave it running.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            child.start()
+            self.running[child] = folder, time.monotonic() + request.timeout_seconds
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def wait_below(self, most: int) -> None:
         """Return when fewer than `most` run; those past their time limit are ended."""
@@ -118,6 +124,7 @@ def _compile_in_child(kernel: Kernel, inputs: tuple[Any, ...], request: KernelRe
     # A session of its own, so that a time limit ends the assembler with it.
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     _speak_into(folder / "output.txt")
     answer_request(kernel, inputs, request, folder)
 
@@ -132,6 +139,15 @@ def _kill(child: ForkProcess) -> None:
         child.kill()
 
 
+def _interrupt_once(signum: int, frame: FrameType | None) -> None:
+    """Interrupt this process so that it ends its children, and let no second signal interrupt that.
+
+    The first process and its process group are told at once, and then it tells again whom it started.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def _speak_into(path: Path) -> None:
     """Let whatever this process or its compiler says go into a file."""
     with path.open("ab") as output:
@@ -141,7 +157,7 @@ def _speak_into(path: Path) -> None:
 
 def compile_kernel(requests: Sequence[tuple[int, KernelRequest]], jobs: int, folder: Path) -> None:
     """Answer all requests of one kernel; the process of that kernel."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt_once)
     _speak_into(folder / f"kernel-{requests[0][1].kernel}.txt")
     kernel = load_kernel(requests[0][1].path)
     children = Children(jobs)
@@ -194,7 +210,7 @@ def prepare() -> None:
 def main(arguments: list[str]) -> None:
     """Answer the batch whose file is the only argument, beside it."""
     (path,) = map(Path, arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt_once)
     batch = Batch.model_validate_json(path.read_text(encoding="utf-8"))
     prepare()
     compile_batch(batch, path.parent)
