@@ -198,5 +198,14 @@ def example(
 EXAMPLES = ((1, 16, 3, 32, 16, 8), (2, 21, 2, 24, 4, 7), (1, 33, 1, 128, 0, 64))
 TYPICAL = (1, 3600, 18, 128, 64, 32)
 TENSOR_CORES = False
-TUNABLES = {"default": DEFAULTS}
+TUNABLES = {
+    "default": DEFAULTS,
+    "cuda:90": {"BLOCK_TOKENS": 8},
+    "cuda:100": {"BLOCK_TOKENS": 8},
+    "cuda:103": {"BLOCK_TOKENS": 8},
+    "cuda:107": {"BLOCK_TOKENS": 8},
+    "cuda:120": {"BLOCK_TOKENS": 8},
+    "cuda:121": {"BLOCK_TOKENS": 8},
+    "hip:gfx950": {"BLOCK_TOKENS": 32},
+}
 SEARCH = {"BLOCK_TOKENS": (4, 8, 16, 32, 64), "num_warps": (1, 2, 4, 8)}
