@@ -116,5 +116,15 @@ def example(
 EXAMPLES = ((1, 2, 64), (3, 5, 37), (2, 9, 1152))
 TYPICAL = (1, 3600, 2048)
 TENSOR_CORES = False
-TUNABLES = {"default": DEFAULTS}
+TUNABLES = {
+    "default": DEFAULTS,
+    "cuda:90": {"BLOCK_TOKENS": 1, "num_warps": 2},
+    "cuda:100": {"BLOCK_TOKENS": 1},
+    "cuda:103": {"BLOCK_TOKENS": 1},
+    "cuda:107": {"BLOCK_TOKENS": 1},
+    "hip:gfx942": {"num_warps": 1},
+    "hip:gfx950": {"BLOCK_TOKENS": 4, "num_warps": 2},
+    "hip:gfx1201": {"BLOCK_TOKENS": 4},
+    "hip:gfx1250": {"BLOCK_TOKENS": 1},
+}
 SEARCH = {"BLOCK_TOKENS": (1, 2, 4, 8), "num_warps": (1, 2, 4, 8)}
