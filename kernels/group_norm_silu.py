@@ -138,5 +138,15 @@ def example(
 EXAMPLES = ((1, 4, 2, 4, 8), (2, 6, 3, 37, 61), (1, 3, 1, 75, 83))
 TYPICAL = (1, 128, 32, 360, 640)
 TENSOR_CORES = False
-TUNABLES = {"default": DEFAULTS}
+TUNABLES = {
+    "default": DEFAULTS,
+    "cuda:90": {"BLOCK_CELLS": 2048},
+    "cuda:100": {"BLOCK_CELLS": 2048},
+    "cuda:103": {"BLOCK_CELLS": 2048},
+    "cuda:107": {"BLOCK_CELLS": 8192},
+    "hip:gfx942": {"BLOCK_CELLS": 8192, "SPLITS": 8},
+    "hip:gfx950": {"SPLITS": 8},
+    "hip:gfx1201": {"BLOCK_CELLS": 2048},
+    "hip:gfx1250": {"BLOCK_CELLS": 8192, "SPLITS": 8},
+}
 SEARCH = {"BLOCK_CELLS": (1024, 2048, 4096, 8192), "SPLITS": (1, 2, 4, 8), "num_warps": (4, 8, 16)}
