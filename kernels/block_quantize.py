@@ -277,7 +277,12 @@ def example(rows: int, columns: int, format: str) -> tuple[Tensor, Tensor | None
 EXAMPLES = ((1, 32), (5, 96), (6, 1120))
 TYPICAL = (3600, 2048)
 TENSOR_CORES = False
-TUNABLES = {"default": DEFAULTS}
+TUNABLES = {
+    "default": DEFAULTS,
+    "hip:gfx942": {"BLOCK_ROWS": 16, "num_warps": 1},
+    "hip:gfx950": {"BLOCK_ROWS": 8},
+    "hip:gfx1250": {"BLOCK_ROWS": 2},
+}
 SEARCH = {"BLOCK_ROWS": (1, 2, 4, 8, 16), "BLOCK_COLUMNS": (128, 256, 512, 1024), "num_warps": (1, 2, 4, 8)}
 _CONVERTED = "it has no instruction that rounds to OCP e4m3; Triton would do it in software, or not at all"
 UNSUPPORTED = {
