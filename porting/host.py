@@ -56,6 +56,13 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def user_cache(name: str) -> Path:
+    """Where this user's cache of that name stands, made or not: in WORLDPORT_CACHE, else where the system has them."""
+    named = os.environ.get("WORLDPORT_CACHE")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return (Path(named) if named else home / "worldport") / name
+
+
 def describe_host(threads: int) -> Host:
     """The machine, its system and the versions that matter; `threads` is what the runtimes were given."""
     versions = {name: _version(name) for name in PACKAGES}

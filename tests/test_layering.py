@@ -30,10 +30,10 @@ def up_to(layer: int) -> frozenset[int]:
 
 ROWS = (
     Row(0, ("errors",), frozenset()),
-    Row(1, ("tensor_spec",), up_to(0)),
+    Row(1, ("tensor_spec", "escaping"), up_to(0)),
     Row(1, ("profile", "program"), up_to(0), also=frozenset({"tensor_spec"})),
     Row(1, ("record",), up_to(0), also=frozenset({"tensor_spec", "profile", "program"})),
-    Row(2, ("bundle", "checkpoint", "content", "host", "devices"), up_to(1)),
+    Row(2, ("bundle", "checkpoint", "content", "host", "devices", "tensorrt_log"), up_to(1)),
     Row(2, ("kernel_library",), up_to(1), also=frozenset({"content"})),
     Row(3, ("adapters",), up_to(2)),
     Row(4, ("export",), up_to(3)),
@@ -48,7 +48,7 @@ ROWS = (
     Row(6, ("bisect",), up_to(5), also=frozenset({"trace", "parity"})),
     Row(6, ("planning",), up_to(5), also=frozenset({"roofline"})),
     Row(7, ("verdict", "gate", "report"), up_to(1)),
-    Row(8, ("pipeline", "farm", "cli"), up_to(8)),
+    Row(8, ("pipeline", "farm", "cli", "pytest_plugin"), up_to(8)),
 )
 ROW_OF = {name: row for row in ROWS for name in row.names}
 

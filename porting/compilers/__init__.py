@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import porting
-from porting.compilers.base import NEEDS_DEVICE, PACKAGES, BatchRange, CompileRequest
+from porting.compilers.base import NEEDS_DEVICE, PACKAGES, TIMES_KERNELS, BatchRange, CompileRequest
 from porting.errors import CompileError
 from porting.record import ArtifactRecord, Attestation
 
-__all__ = ["NEEDS_DEVICE", "PACKAGES", "BatchRange", "CompileRequest", "compile_component"]
+__all__ = ["NEEDS_DEVICE", "PACKAGES", "TIMES_KERNELS", "BatchRange", "CompileRequest", "compile_component"]
 
 KEPT_VARIABLES = (
     "CXX", "HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONPATH", "TMPDIR", "USER", "VIRTUAL_ENV",

@@ -31,6 +31,9 @@ PACKAGES = {
 NEEDS_DEVICE = frozenset({"tensorrt", "onnxruntime_cuda", "onnxruntime_tensorrt", "migraphx"})
 """Backends that time or compile kernels on the device itself, so that only its host compiles for it."""
 
+TIMES_KERNELS = frozenset({"tensorrt"})
+"""Backends that keep kernel times from one build to the next. TensorRT-RTX times none: it chooses on loading."""
+
 
 class BatchRange(Model):
     """Worlds that one call may step, side by side on axis 0; the engine is tuned for `usual`."""

@@ -20,8 +20,6 @@ from porting.compilers.tensorrt_network import (
     add_batch_profile,
     build_best,
     describe_build,
-    last_words,
-    make_logger,
     parse_graph,
     prepare_graph,
     serialize_engine,
@@ -29,6 +27,7 @@ from porting.compilers.tensorrt_network import (
 )
 from porting.errors import CompileError
 from porting.record import Attestation
+from porting.tensorrt_log import last_words, make_logger
 
 Layers = tuple[EngineLayer, ...]
 

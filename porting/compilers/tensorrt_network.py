@@ -4,9 +4,8 @@ Both bindings have the same classes here, so the module is given as `trt` and im
 an engine is looked into, and for which devices it is, it leaves to them.
 """
 
-import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -20,14 +19,12 @@ from porting.compilers.component_graph import load_graph, write_graph
 from porting.compilers.retype import Retyped, retype_graph
 from porting.errors import CompileError
 from porting.tensor_spec import Precision
+from porting.tensorrt_log import last_words, shorten
 
 Reading = TypeVar("Reading")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
 HALF = ("fp16", "bf16")
 """Precisions for which there are fused attention kernels."""
-
-MESSAGE_CHARACTERS = 600
-"""Of TensorRT's own words, in an error: some hold the whole call stack."""
 
 
 @dataclass(frozen=True)
@@ -131,22 +128,6 @@ def parse_graph(trt: Any, builder: Any, logger: Any, model: ir.Model, request: C
             file.unlink(missing_ok=True)
 
 
-@functools.cache
-def make_logger(trt: Any) -> Any:
-    """The process's logger of that binding, which keeps errors in `lines`: TensorRT writes to the first one only."""
-
-    class KeepingLogger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.lines: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
-                self.lines.append(message.strip())
-
-    return KeepingLogger()
-
-
 def parse_network(trt: Any, builder: Any, logger: Any, graph: Path, where: str) -> Any:
     """The strongly typed network of an ONNX file: TensorRT computes in the types that the graph has, in no other.
 
@@ -191,17 +172,5 @@ def serialize_engine(builder: Any, network: Any, config: Any, logger: Any, where
     """
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise CompileError(f"{where}: no engine could be built ({shorten(last_words(logger))}); try another precision")
+        raise CompileError(f"{where}: no engine could be built ({last_words(logger)}); try another precision")
     return bytes(plan)
-
-
-def last_words(logger: Any) -> str:
-    """The last error that TensorRT logged."""
-    lines: Sequence[str] = logger.lines
-    return lines[-1] if lines else "it said nothing"
-
-
-def shorten(text: str) -> str:
-    """The beginning of a long message, on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= MESSAGE_CHARACTERS else f"{line[:MESSAGE_CHARACTERS]}..."

@@ -17,7 +17,6 @@ from porting.compilers.tensorrt_network import (
     add_batch_profile,
     build_best,
     describe_build,
-    make_logger,
     parse_graph,
     prepare_graph,
     serialize_engine,
@@ -25,6 +24,7 @@ from porting.compilers.tensorrt_network import (
 )
 from porting.errors import CompileError
 from porting.record import Attestation
+from porting.tensorrt_log import make_logger
 
 CAPABILITY = re.compile(r"SM(\d+)")
 

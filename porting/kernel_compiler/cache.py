@@ -6,13 +6,13 @@ or a damaged one counts as none. Deleting any of it is always safe.
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from porting.host import user_cache
 from porting.kernel_compiler.request import KernelAnswer, KernelRequest
 
 ANSWER = "answer.json"
@@ -20,9 +20,7 @@ ANSWER = "answer.json"
 
 def default_cache_folder() -> Path:
     """Where answers are kept when the caller names no folder: WORLDPORT_CACHE, else the user's cache."""
-    named = os.environ.get("WORLDPORT_CACHE")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(named) if named else home / "worldport") / "kernels"
+    return user_cache("kernels")
 
 
 def find_answer(cache_dir: Path, request: KernelRequest) -> tuple[KernelAnswer, Path] | None:

@@ -1,10 +1,13 @@
 """Compiles every component with every backend of a target's profile, each in a child process, each resumable."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from porting import __version__, compilers
+from porting.devices import FoundDevice
 from porting.errors import CompileError
+from porting.host import user_cache
 from porting.pipeline.abilities import DISTRIBUTIONS, describe_ability, find_versions
 from porting.pipeline.workshop import Stage, Update, Workshop
 from porting.record import ArtifactRecord, ChainLink, Host, PortRecord, TargetRecord
@@ -61,6 +64,7 @@ def _plan_compile(workshop: Workshop, target: str, component: str, backend: str,
             out_dir=out,
             threads=host.threads,
             architecture=device.architecture,
+            timing_cache=timing_cache(backend, describe_ability(record.targets[target].profile).device),
         )
         artifact = compilers.compile_component(request)
         if artifact.error is not None or artifact.path is None:
@@ -88,6 +92,15 @@ def _plan_compile(workshop: Workshop, target: str, component: str, backend: str,
         after=(f"export {component}", *([kernel_export_name(component)] if backend == "triton" else [])),
         on_error=on_error,
     )
+
+
+def timing_cache(backend: str, device: FoundDevice | None) -> Path | None:
+    """Where a backend that times kernels keeps the times of that very device and version; None for any other."""
+    if backend not in compilers.TIMES_KERNELS or device is None:
+        return None
+    versions = "-".join(f"{name}-{version}" for name, version in find_versions(DISTRIBUTIONS[backend]).items())
+    named = re.sub(r"[^A-Za-z0-9._]+", "-", f"{versions}-{device.name}-{device.architecture}")
+    return user_cache("timings") / f"{named}.cache"
 
 
 def change_target(target: str, fields: Mapping[str, object]) -> Update:

@@ -4,7 +4,6 @@ Both bindings have the same classes here, so the module is given as `trt` and im
 to the device and come back at every call, since the frame program lives in the host's buffers.
 """
 
-import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from porting.program import ComponentSpec
 from porting.runners.base import BoundCall, Buffer, check_buffers, check_signature, describe_port
 from porting.runners.device import CudaDevice, CudaGraph, DeviceBuffer, open_device
 from porting.tensor_spec import DType, Model, Precision, TensorSpec
+from porting.tensorrt_log import last_words, make_logger
 
 DTYPES: dict[str, DType] = {
     "FLOAT": "float32",
@@ -210,27 +210,6 @@ class _BoundEngine:
             self._graph = None
         for buffer in self._buffers.values():
             buffer.free()
-
-
-@functools.cache
-def make_logger(trt: Any) -> Any:
-    """The process's logger of that binding, which keeps errors in `lines`: TensorRT writes to the first one only."""
-
-    class KeepingLogger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.lines: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
-                self.lines.append(message.strip())
-
-    return KeepingLogger()
-
-
-def last_words(logger: Any) -> str:
-    """The last error that was logged, on one line."""
-    return " ".join(logger.lines[-1].split())[:600] if logger.lines else "it said nothing"
 
 
 def _number(architecture: str) -> int:
