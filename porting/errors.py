@@ -16,6 +16,7 @@ PortingError
   + ComparisonError
   + RecordError
   + BundleError
+  + HistoryError
 
 Every message reads ``<where>: <what, with the value>; <what to do>``, and the cause is kept with
 ``raise ... from cause``. A wrong result is evidence in a record, never one of these.
@@ -84,3 +85,7 @@ class RecordError(PortingError):
 
 class BundleError(PortingError):
     """A bundle's file is missing, was changed after it was written, or lies outside the bundle."""
+
+
+class HistoryError(PortingError):
+    """A history of ports cannot be reached or read, or contradicts what should be added to it."""
