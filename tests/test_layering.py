@@ -59,6 +59,7 @@ BACKENDS = {
         "checkpoint",
         "checkpoint.*",
         "compilers.inductor",
+        "compilers.kernel_calls",
         "compilers.plugins",
         "compilers.triton",
         "export",

@@ -15,6 +15,7 @@ from porting.bundle import forget_stage
 from porting.errors import BundleError
 from porting.pipeline.choosing import Field, choose, measure_field, open_field, worst_ratio
 from porting.pipeline.compiling import building, change_target, compile_name, target_folder
+from porting.pipeline.device_used import describe_device, remember_watches
 from porting.pipeline.workshop import Stage, Update, Workshop
 from porting.program import Program
 from porting.record import Host, OutputParity, ParityEvidence, PortRecord, TargetRecord, ThroughputEvidence
@@ -161,7 +162,8 @@ def plan_throughput(session: Session, references: Mapping[str, Driver]) -> Stage
         ported = {"port": chosen_backends(session.record), **_whole_backends(session)}
         drivers = {**references, **{name: _artifact_driver(session, mix) for name, mix in ported.items()}}
         budget = session.record.profile.throughput
-        instruments = throughput.instruments_for(session.record.profile.device.kind)
+        device = session.record.profile.device
+        instruments, watches = remember_watches(throughput.instruments_for(device.kind))
         trace = session.read_trace()
         evidence = throughput.measure_throughput(
             session.program, drivers, "port", trace, budget, out, None, instruments
@@ -172,7 +174,8 @@ def plan_throughput(session: Session, references: Mapping[str, Driver]) -> Stage
             else timing
             for timing in evidence.drivers
         )
-        placed = _timed_in_bundle(evidence.model_copy(update={"drivers": timings}), folder, out)
+        found = {"drivers": timings, "device": describe_device(device, watches)}
+        placed = _timed_in_bundle(evidence.model_copy(update=found), folder, out)
         return change_target(session.target, {"throughput": placed})
 
     return Stage(

@@ -166,6 +166,17 @@ class Energy(Model):
     """Why a figure is missing."""
 
 
+class DeviceUsed(Model):
+    """The accelerator that frames were timed on, as its driver tells."""
+
+    name: str
+    architecture: str
+    driver: str
+    """Its version; empty where none told."""
+    clock_mhz: float | None = None
+    """Median under load; None where the driver does not tell."""
+
+
 class ThroughputEvidence(Model):
     """Over whole rollouts, on the host named."""
 
@@ -212,3 +223,5 @@ class ThroughputEvidence(Model):
     concurrency: Concurrency | None = None
     """None was not asked for."""
     energy: Energy | None = None
+    device: DeviceUsed | None = None
+    """None on a CPU, which `host` names."""

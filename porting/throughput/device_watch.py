@@ -38,6 +38,12 @@ class BothWatches:
             self._readings.append(self._gauge.read())
             self._looked = self._now()
 
+    @property
+    def clock_mhz(self) -> float | None:
+        """Median clock of the device over all samples; None for a CPU, and where the driver does not tell."""
+        clocks = [reading.clock_mhz for reading in self._readings if reading.clock_mhz]
+        return statistics.median(clocks) if clocks else None
+
     def disturbances(self) -> tuple[str, ...]:
         """Sentences of both; the device is let go."""
         found = list(self._host.disturbances())

@@ -31,6 +31,10 @@ MAY_BE_EMPTY = frozenset(
         ("Energy", "paced_joules_per_frame"),
         ("Energy", "watts"),
         ("Energy", "reason"),
+        # None on a CPU; what a driver does not tell is empty, and no baseline of another machine is taken for its own.
+        ("ThroughputEvidence", "device"),
+        ("DeviceUsed", "driver"),
+        ("DeviceUsed", "clock_mhz"),
         # A copy is no call.
         ("CallSpan", "call"),
         # Remarks for a reader.
