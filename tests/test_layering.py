@@ -48,6 +48,7 @@ ROWS = (
     Row(6, ("bisect",), up_to(5), also=frozenset({"trace", "parity"})),
     Row(6, ("planning",), up_to(5), also=frozenset({"roofline"})),
     Row(7, ("verdict", "gate", "report"), up_to(1)),
+    Row(7, ("history",), up_to(1)),
     Row(8, ("pipeline", "farm", "cli", "pytest_plugin"), up_to(8)),
 )
 ROW_OF = {name: row for row in ROWS for name in row.names}
@@ -89,6 +90,11 @@ BACKENDS = {
     ),
     "migraphx": ("compilers.migraphx", "runners.migraphx"),
     "pynvml": ("devices.nvidia",),
+    # Optional too: what keeps port records, searches them and hands them on.
+    "sqlalchemy": ("history.*",),
+    "psycopg": ("history.*",),
+    "ruptures": ("history.*",),
+    "mlflow": ("history.*",),
     "amdsmi": ("devices.amd",),
 }
 
