@@ -28,8 +28,9 @@ class InputSpec(Model):
 
     tensor: TensorSpec
     scope: Literal["session", "frame"]
-    kind: Literal["context", "action", "noise"]
-    """What it is to a reader: real frames that open a session, an action, or recorded standard normal noise."""
+    kind: Literal["context", "action", "noise", "conditioning"]
+    """What it is to a reader: real frames that open a session, an action, recorded standard normal noise, or what else
+    a session is conditioned on: a prompt's embedding, a camera, a goal."""
 
 
 class RingSpec(Model):

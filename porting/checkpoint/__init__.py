@@ -4,7 +4,8 @@
 It knows no model family: which tensors must be there is the adapter's business.
 """
 
-from porting.checkpoint.opening import Checkpoint, open_checkpoint
+from porting.checkpoint.checkpoint import Checkpoint
+from porting.checkpoint.opening import open_checkpoint, open_config
 from porting.checkpoint.tensor_header import TensorHeader
 
-__all__ = ["Checkpoint", "TensorHeader", "open_checkpoint"]
+__all__ = ["Checkpoint", "TensorHeader", "open_checkpoint", "open_config"]

@@ -21,17 +21,20 @@ CONVERT = (
 
 @dataclass(frozen=True)
 class TorchHeader:
-    """A torch.save archive: its tensors, and the key of the dict that holds them (None: the archive itself)."""
+    """A torch.save archive: its tensors, and where in it they are."""
 
     tensors: dict[str, TensorHeader]
     inside: str | None
+    """Key of the dict that holds them; None for the archive itself, and for several dicts."""
+    sets: tuple[str, ...] = ()
+    """Keys of several dicts, in whose tensors' names they stand in front: "encoder.blocks.0.weight"."""
 
 
 def read_torch_header(path: Path) -> TorchHeader:
-    """Every tensor's header, of a dict of tensors or of the only such dict inside the archive's dict.
+    """Every tensor's header, of a dict of tensors or of the dicts of tensors inside the archive's dict.
 
     Raises:
-        CheckpointError: damaged, not tensors, needs pickle code, or ambiguous; names the file and the key.
+        CheckpointError: damaged, not tensors, or needs pickle code; names the file and the key.
         OSError: the file cannot be read.
     """
     try:
@@ -41,12 +44,12 @@ def read_torch_header(path: Path) -> TorchHeader:
             pickled = _read_pickle(path, archive, f"{root}/data.pkl")
     except (zipfile.BadZipFile, struct.error, zlib.error, ValueError, RuntimeError, EOFError, OverflowError) as cause:
         raise CheckpointError(f"{path}: truncated or damaged torch.save archive ({cause}); copy it again") from cause
-    inside, tensors = _find_tensors(path, _walk(path, pickled))
+    sets, tensors = _find_tensors(path, _walk(path, pickled))
     headers = {}
     for name, tensor in tensors.items():
         entry = entries.get(f"{root}/data/{tensor.storage.key}")
         headers[name] = _check_tensor(f"{path}: {name}", tensor, entry)
-    return TorchHeader(headers, inside)
+    return TorchHeader(headers, sets[0] if len(sets) == 1 else None, sets if len(sets) > 1 else ())
 
 
 def _list_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -86,18 +89,19 @@ def _walk(path: Path, pickled: bytes) -> Any:
         raise CheckpointError(f"{path}: holds no plain tensors ({cause}); {CONVERT}") from cause
 
 
-def _find_tensors(path: Path, value: Any) -> tuple[str | None, dict[str, StoredTensor]]:
-    """The dict of tensors, and the key that it stands under."""
+def _find_tensors(path: Path, value: Any) -> tuple[tuple[str, ...], dict[str, StoredTensor]]:
+    """The tensors, and the keys of the dicts that hold them; of several, each name begins with its dict's key."""
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: holds a {type(value).__name__}, not a dict of tensors; {CONVERT}")
     if _is_state_dict(value):
-        return None, value
+        return (), value
     inside = [key for key, entry in value.items() if isinstance(key, str) and _is_state_dict(entry)]
     loose = [key for key, entry in value.items() if isinstance(entry, StoredTensor)]
     if len(inside) == 1 and not loose:
-        return inside[0], value[inside[0]]
-    if len(inside) > 1:
-        raise CheckpointError(f"{path}: holds several sets of weights: {', '.join(inside)}; save the wanted one alone")
+        return (inside[0],), value[inside[0]]
+    if inside and not loose:
+        # A model and its average, or a model's components: which is wanted is the adapter's business.
+        return tuple(inside), {f"{key}.{name}": tensor for key in inside for name, tensor in value[key].items()}
     odd = [f"{key!r} ({type(entry).__name__})" for key, entry in value.items() if not isinstance(entry, StoredTensor)]
     raise CheckpointError(f"{path}: holds no dict of tensors: {', '.join(odd[:5]) or 'it is empty'}; {CONVERT}")
 

@@ -30,8 +30,16 @@ def load_safetensors(path: Path, names: Iterable[str]) -> dict[str, "torch.Tenso
         raise CheckpointError(f"{path}: cannot be loaded ({cause}); copy it again") from cause
 
 
-def load_torch(path: Path, names: Iterable[str], inside: str | None) -> dict[str, "torch.Tensor"]:
-    """The named tensors of a torch.save archive, backed by the mapped file; `inside` is the key of their dict.
+def load_torch(
+    path: Path, names: Iterable[str], inside: str | None, sets: tuple[str, ...] = ()
+) -> dict[str, "torch.Tensor"]:
+    """The named tensors of a torch.save archive, backed by the mapped file.
+
+    Args:
+        path: the archive.
+        names: of the tensors.
+        inside: the key of their dict, None for the archive's own.
+        sets: the keys of several dicts; a name then begins with its dict's key and a dot.
 
     Raises:
         CheckpointError: torch's `weights_only` loader refuses the file.
@@ -44,6 +52,8 @@ def load_torch(path: Path, names: Iterable[str], inside: str | None) -> dict[str
         first = str(cause).strip().split("\n")[0]
         raise CheckpointError(f"{path}: torch.load with weights_only refuses it ({first}); copy it again") from cause
     held = held if inside is None else held[inside]
+    if sets:
+        held = {f"{key}.{name}": tensor for key in sets for name, tensor in held[key].items()}
     return {name: held[name].detach() for name in names}
 
 

@@ -117,9 +117,9 @@ class Feed:
         return self._given[key]
 
     def _draw_input(self, declared: InputSpec) -> Array:
-        """Pictures in [0, 1], actions in [-1, 1], standard normal noise."""
+        """Pictures in [0, 1], actions in [-1, 1]; noise and conditioning standard normal."""
         tensor = declared.tensor
-        if declared.kind == "noise" or not _is_float(tensor):
+        if declared.kind in {"noise", "conditioning"} or not _is_float(tensor):
             return self._draw(tensor)
         low = 0.0 if declared.kind == "context" else -1.0
         return self._generator.uniform(low, 1.0, tensor.shape).astype(numpy_dtype(tensor))

@@ -44,7 +44,8 @@ def _role(program: Program, source: Source) -> Role:
             return "ring" if program.state(source.name).ring is not None else "value"
         case "input":
             kind = program.input(source.name).kind
-            return {"context": "picture", "action": "action", "noise": "value"}[kind]  # type: ignore[return-value]
+            roles: dict[str, Role] = {"context": "picture", "action": "action"}
+            return roles.get(kind, "value")
         case "value":
             return "picture" if source.name == program.frame_value else "value"
 

@@ -78,7 +78,7 @@ class _Member:
         kinds = {spec.tensor.name: spec.kind for spec in self.program.inputs}
 
         def change(arrays: Mapping[str, Array]) -> dict[str, Array]:
-            return {n: self._change(a) if kinds[n] in {"context", "noise"} else a for n, a in arrays.items()}
+            return {n: self._change(a) if kinds[n] != "action" else a for n, a in arrays.items()}
 
         return change(session.session_inputs), change(session.frame_inputs)
 

@@ -105,10 +105,21 @@ def test_the_only_state_dict_inside_is_found(tmp_path: Path) -> None:
     assert torch.equal(checkpoint.load(["0.weight"])["0.weight"], linear.weight)
 
 
+def test_several_dicts_of_tensors_are_told_apart_by_their_keys(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    torch.save({"encoder": {"w": torch.ones(2)}, "predictor": {"w": torch.zeros(3)}, "epoch": 3}, path)
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.sets == ("encoder", "predictor")
+    assert {name: header.shape for name, header in checkpoint.tensors.items()} == {
+        "encoder.w": (2,),
+        "predictor.w": (3,),
+    }
+    assert torch.equal(checkpoint.load(["predictor.w"])["predictor.w"], torch.zeros(3))
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ({"model": {"w": torch.ones(1)}, "ema": {"w": torch.ones(1)}}, "several sets of weights: model, ema"),
         ({"w": torch.ones(1), "epoch": 3}, "no dict of tensors: 'epoch' (int)"),
         ({"w": torch.ones(1), "note": {1}}, "'note' (Other)"),
         ({}, "it is empty"),
