@@ -238,9 +238,20 @@ TYPICAL = (3600, 2048, 2048)
 TENSOR_CORES = True
 TUNABLES = {
     "default": DEFAULTS,
-    "cuda:100": {"BLOCK_K": 256, "num_stages": 2},
-    "cuda:103": {"BLOCK_K": 256, "num_stages": 2},
-    "cuda:107": {"BLOCK_K": 256, "num_stages": 2},
+    "cuda:90": {"BLOCK_K": 256},
+    "cuda:100": {"BLOCK_N": 256, "BLOCK_K": 256, "num_stages": 2},
+    "cuda:100 mxfp8": {"BLOCK_N": 128, "num_warps": 4},
+    "cuda:100 nvfp4": {"BLOCK_M": 256, "BLOCK_N": 128},
+    "cuda:103": {"BLOCK_N": 256, "BLOCK_K": 256, "num_stages": 2},
+    "cuda:103 mxfp8": {"BLOCK_N": 128, "num_warps": 4},
+    "cuda:103 nvfp4": {"BLOCK_M": 256, "BLOCK_N": 128},
+    "cuda:107": {"BLOCK_N": 256, "BLOCK_K": 256, "num_stages": 2},
+    "cuda:107 nvfp4": {"BLOCK_M": 256, "BLOCK_N": 128},
+    "cuda:120": {"BLOCK_K": 256, "num_stages": 2},
+    "cuda:121": {"BLOCK_K": 256, "num_stages": 2},
+    "hip:gfx950": {"BLOCK_M": 256, "num_warps": 4},
+    "hip:gfx1201": {"BLOCK_M": 256, "num_stages": 2},
+    "hip:gfx1250": {"BLOCK_M": 256},
 }
 SEARCH = {
     "BLOCK_M": (64, 128, 256),
