@@ -1,65 +1,76 @@
 """Which family a checkpoint belongs to, from its config and its tensors' names; never from a file's name.
 
-Inspecting reads headers and needs no torch; a family's modules are imported when its weights are wanted.
+Recognising reads headers and needs no torch; a family's own modules are imported when a checkpoint of it is opened.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.util import find_spec
+import importlib
+import pkgutil
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from porting.adapters.gwm import layout as gwm_layout
-from porting.adapters.gwm import summary as gwm_summary
+from porting import adapters
+from porting.adapters.family import Family, Likeness, list_words
 from porting.adapters.inspection import Inspection
-from porting.checkpoint import Checkpoint, open_checkpoint
+from porting.adapters.own_class import OWN_CLASS, inspect_own, load_own
+from porting.checkpoint import Checkpoint, open_checkpoint, open_config
 from porting.content import folder
-from porting.errors import BackendMissingError, CheckpointError
+from porting.errors import CheckpointError, ConfigError, UsageError
 
 if TYPE_CHECKING:
     from porting.adapters.world_model import WorldModel
 
-BUNDLED = "bundled:"
+BUNDLED, NAMED = "bundled:", "config:"
+ENTRY_POINTS = "worldport.adapters"
+"""Entry point group of installed adapters; each entry is a `Family`."""
+CHOSEN = "@"
+"""Between what opens a checkpoint, a family's name or `module:Class`, and where the checkpoint is."""
+NEAREST = 3
 
 
-@dataclass(frozen=True)
-class Family:
-    """A kind of checkpoint that this version can port."""
-
-    name: str
-    recognised_by: str
-    """For the reader of "unknown family"."""
-    recognises: Callable[[Checkpoint], bool]
-    inspect: Callable[[Checkpoint], Inspection]
-    load: "Callable[[Checkpoint], WorldModel]"
+def list_families() -> tuple[Family, ...]:
+    """Every family of this package: of each package in it, `FAMILIES` of its module `family`."""
+    found: list[Family] = []
+    for module in sorted(pkgutil.iter_modules(adapters.__path__), key=lambda entry: entry.name):
+        if module.ispkg:
+            name = f"{adapters.__name__}.{module.name}.family"
+            found += importlib.import_module(name).FAMILIES
+    return tuple(found)
 
 
-def _load_gwm(checkpoint: Checkpoint) -> "WorldModel":
-    from porting.adapters.gwm.loading import load
+def list_installed() -> tuple[tuple[Family, ...], tuple[str, ...]]:
+    """Families of installed distributions; and, for the reader of an error, entries that are of no use."""
+    found, broken = [], []
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            family = entry.load()
+        except (ImportError, AttributeError) as cause:
+            broken.append(f"{entry.name} ({entry.value}: {cause})")
+            continue
+        if isinstance(family, Family):
+            found.append(family)
+        else:
+            broken.append(f"{entry.name} ({entry.value} is a {type(family).__name__}, not a Family)")
+    return tuple(found), tuple(broken)
 
-    return load(checkpoint)
 
-
-FAMILIES = (
-    Family(
-        name="gwm",
-        recognised_by='config.json with "family": "gwm", or tensors encoder.*, denoiser.* and decoder.*',
-        recognises=gwm_layout.recognises,
-        inspect=gwm_summary.summarise,
-        load=_load_gwm,
-    ),
-)
+FAMILIES = list_families()
 
 
 def inspect_checkpoint(path_or_name: str | Path) -> Inspection:
-    """What a checkpoint is, from its headers alone.
+    """What a checkpoint is, from its headers alone; of `config:NAME` or a config's JSON file, what it would be.
 
     Raises:
         CheckpointError: it is not there, damaged, of no known family, or lacks tensors of its family.
         ConfigError: its config is missing, broken or impossible.
+        UsageError: the family or class that was named is not there.
+        BackendMissingError: a package that its family needs is not installed.
     """
-    checkpoint = open_checkpoint(find_checkpoint(path_or_name))
-    return find_family(checkpoint).inspect(checkpoint)
+    chosen, rest = _split_chosen(path_or_name)
+    if OWN_CLASS.fullmatch(chosen):
+        return inspect_own(chosen, open_checkpoint(find_checkpoint(rest)))
+    checkpoint = _open(rest)
+    return _choose_family(checkpoint, chosen).inspect(checkpoint)
 
 
 def load_world_model(path_or_name: str | Path) -> "WorldModel":
@@ -68,13 +79,29 @@ def load_world_model(path_or_name: str | Path) -> "WorldModel":
     Raises:
         CheckpointError: as `inspect_checkpoint`, or a weight is not finite.
         ConfigError: as `inspect_checkpoint`.
-        BackendMissingError: torch is not installed.
+        UsageError: as `inspect_checkpoint`.
+        BackendMissingError: torch, or a package that its family needs, is not installed.
     """
-    checkpoint = open_checkpoint(find_checkpoint(path_or_name))
-    family = find_family(checkpoint)
-    if find_spec("torch") is None:
-        raise BackendMissingError("torch: is not installed, loading weights needs it; install worldport[torch]")
+    chosen, rest = _split_chosen(path_or_name)
+    checkpoint = open_checkpoint(find_checkpoint(rest))
+    if OWN_CLASS.fullmatch(chosen):
+        return load_own(chosen, checkpoint)
+    family = _choose_family(checkpoint, chosen)
+    family.check_packages()
     return family.load(checkpoint)
+
+
+def open_model(path_or_name: str | Path) -> tuple[Checkpoint, Family]:
+    """The headers, or the config, of what is meant, and its family: for `plan`, which needs no more.
+
+    Raises:
+        CheckpointError: as `inspect_checkpoint`.
+        ConfigError: as `inspect_checkpoint`.
+        UsageError: the family that was named is not there.
+    """
+    chosen, rest = _split_chosen(path_or_name)
+    checkpoint = _open(rest)
+    return checkpoint, _choose_family(checkpoint, chosen)
 
 
 def find_checkpoint(path_or_name: str | Path) -> Path:
@@ -95,35 +122,106 @@ def find_checkpoint(path_or_name: str | Path) -> Path:
     return bundled / name
 
 
+def find_config(name: str) -> Path:
+    """A config that ships with a family; `name` without the `config:` in front.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    known = {key: path for family in FAMILIES for key, path in family.configs.items()}
+    if name not in known:
+        raise ConfigError(
+            f"{NAMED}{name}: no such config; there are: {', '.join(NAMED + key for key in sorted(known))}"
+        )
+    return known[name]
+
+
 def find_family(checkpoint: Checkpoint) -> Family:
     """The one family that recognises the checkpoint.
 
     Raises:
-        CheckpointError: none does, or several do; the message says what was seen.
+        CheckpointError: none does, or several do; the message says what was seen, and which families come nearest.
     """
-    found = [family for family in FAMILIES if family.recognises(checkpoint)]
+    installed, broken = list_installed()
+    compared = [(family, family.signature.compare(checkpoint)) for family in (*FAMILIES, *installed)]
+    # A config's word counts more than tensors that happen to have a family's names.
+    found = [family for family, like in compared if like.named] or [family for family, like in compared if like.holds]
     if len(found) == 1:
         return found[0]
     if found:
         raise CheckpointError(
             f"{checkpoint.path}: several families recognise it: {', '.join(family.name for family in found)};"
-            f' say which with "family" in {checkpoint.config_path}'
+            f' say which with "family" in {checkpoint.config_path}, or with --family'
         )
-    known = "; ".join(f"{family.name} ({family.recognised_by})" for family in FAMILIES)
-    raise CheckpointError(f"{checkpoint.path}: of no known family: {_describe(checkpoint)}; known are: {known}")
+    unusable = f"; installed adapters that could not be used: {', '.join(broken)}" if broken else ""
+    raise CheckpointError(
+        f"{checkpoint.path}: of no known family: {_describe(checkpoint)}; {_list_nearest(compared)}{unusable}"
+    )
+
+
+def _open(text: str) -> Checkpoint:
+    """A checkpoint's headers, or a config alone."""
+    if text.startswith(NAMED):
+        return open_config(find_config(text.removeprefix(NAMED)))
+    path = find_checkpoint(text)
+    return open_config(path) if path.suffix == ".json" and path.is_file() else open_checkpoint(path)
+
+
+def _split_chosen(path_or_name: str | Path) -> tuple[str, str]:
+    """What is to open it, empty where that is to be found out, and the rest; a path may hold an @ of its own."""
+    text = str(path_or_name)
+    chosen, mark, rest = text.partition(CHOSEN)
+    if mark and (OWN_CLASS.fullmatch(chosen) or any(family.name == chosen for family in _all_families())):
+        return chosen, rest
+    return "", text
+
+
+def _choose_family(checkpoint: Checkpoint, chosen: str) -> Family:
+    return name_family(chosen) if chosen else find_family(checkpoint)
+
+
+def name_family(name: str) -> Family:
+    """The family of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    known = {family.name: family for family in _all_families()}
+    if name not in known:
+        raise UsageError(f"family {name!r}: is not known; known are: {', '.join(sorted(known))}")
+    return known[name]
+
+
+def _all_families() -> tuple[Family, ...]:
+    return (*FAMILIES, *list_installed()[0])
+
+
+def _list_nearest(compared: list[tuple[Family, Likeness]]) -> str:
+    """The families that come nearest, each with what was seen of it and what was not."""
+    nearest = sorted((pair for pair in compared if pair[1].found), key=lambda pair: -pair[1].share)[:NEAREST]
+    if not nearest:
+        return f"known are: {'; '.join(f'{family.name} ({family.title})' for family, _ in compared)}"
+    told = [
+        f"{family.name} ({family.title}; has {', '.join(like.found)}; lacks {', '.join(like.missing) or 'nothing'})"
+        for family, like in nearest
+    ]
+    return f"nearest are: {'; '.join(told)}; known are: {', '.join(family.name for family, _ in compared)}"
 
 
 def _describe(checkpoint: Checkpoint) -> str:
     """What could have told the family: the config's own words, and how the tensors are named."""
-    said = [
-        f"{key} {checkpoint.config[key]!r}"
-        for key in ("family", "model_type", "_class_name")
-        if key in checkpoint.config
-    ]
+    said = [repr(word) for word in list_words(checkpoint)]
     if not checkpoint.config_path.is_file():
-        said = [f"there is no {checkpoint.config_path.name}"]
+        config = f"there is no {checkpoint.config_path.name}"
+    else:
+        name = checkpoint.config_path.name
+        config = f"{name} says {', '.join(said)}" if said else f"{name} names no family"
+    parts = [f"parts {', '.join(_describe_part(name, part) for name, part in checkpoint.parts.items())}"]
     starts = sorted({name.partition(".")[0] for name in checkpoint.tensors})
     more = f" and {len(starts) - 6} more" if len(starts) > 6 else ""
     named = ", ".join(f"{start}.*" for start in starts[:6])
-    config = ", ".join(said) if said else f"{checkpoint.config_path.name} names no family"
-    return f"{config}, {len(checkpoint.tensors)} tensors {named}{more}"
+    return ", ".join([config, *(parts if checkpoint.parts else []), f"{len(checkpoint.tensors)} tensors {named}{more}"])
+
+
+def _describe_part(name: str, part: Checkpoint) -> str:
+    return f"{name} ({', '.join(list_words(part)) or 'no config'})"

@@ -21,11 +21,18 @@ from porting.report import numbers
 
 
 @command("inspect")
-def inspect(checkpoint: options.CheckpointArgument, as_json: options.JsonOption = False) -> int:
+def inspect(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT|CONFIG", help="Weights, a config.json, bundled:NAME or config:NAME.")
+    ],
+    family: options.FamilyOption = None,
+    weights: options.WeightsOption = None,
+    as_json: options.JsonOption = False,
+) -> int:
     """Say what a checkpoint is, from its headers alone."""
     from porting.adapters.registry import inspect_checkpoint
 
-    found = inspect_checkpoint(checkpoint)
+    found = inspect_checkpoint(options.name_checkpoint(checkpoint, family, weights))
     if as_json:
         show.print_json(found)
     else:

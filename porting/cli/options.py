@@ -16,6 +16,14 @@ PROFILES_VARIABLE = "WORLDPORT_PROFILES"
 CheckpointArgument = Annotated[
     str, typer.Argument(metavar="CHECKPOINT", help="Folder or file of weights, or bundled:NAME.")
 ]
+FamilyOption = Annotated[
+    str | None,
+    typer.Option("--family", metavar="NAME", help="Family of the checkpoint. [default: the one that recognises it]"),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", metavar="FILE", help="Weights for a class of your own, named as module:Class."),
+]
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that a port was written to.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the record as JSON, and nothing else, on stdout.")]
 TargetsOption = Annotated[
@@ -31,6 +39,25 @@ ProfilesOption = Annotated[
     ),
 ]
 JobsOption = Annotated[int | None, typer.Option("--jobs", min=1, help="Artifacts compiled at once. [default: cores]")]
+
+
+def name_checkpoint(checkpoint: str, family: str | None, weights: Path | None) -> str:
+    """The checkpoint and what opens it, as one name that a record can hold: `family@path` or `module:Class@path`.
+
+    Raises:
+        UsageError: a class without weights, weights without a class, or a family that is not known.
+    """
+    from porting.adapters.own_class import OWN_CLASS
+    from porting.adapters.registry import CHOSEN, name_family
+
+    own = OWN_CLASS.fullmatch(checkpoint) is not None and not Path(checkpoint).exists()
+    if weights is not None and not own:
+        raise UsageError(f"--checkpoint {weights}: goes with a class, as module:Class, not with {checkpoint}")
+    if own and not checkpoint.startswith(("bundled:", "config:")):
+        if weights is None:
+            raise UsageError(f"{checkpoint}: is a class; say which weights it is to load with --checkpoint FILE")
+        return f"{checkpoint}{CHOSEN}{weights}"
+    return checkpoint if family is None else f"{name_family(family).name}{CHOSEN}{checkpoint}"
 
 
 def profile_folders(own: Path | None) -> list[Path]:

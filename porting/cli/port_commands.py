@@ -32,7 +32,7 @@ FramesOption = Annotated[
 
 def default_bundle(checkpoint: str) -> Path:
     """build/<name>, named after the checkpoint."""
-    name = checkpoint.removeprefix("bundled:").rstrip("/")
+    name = checkpoint.rpartition("@")[2].removeprefix("bundled:").rstrip("/")
     return Path("build") / (Path(name).stem if Path(name).is_file() else Path(name).name or "port")
 
 
@@ -47,10 +47,13 @@ def port(
         Step | None, typer.Option("--require", metavar="STEP", help="Exit 3 if a target stays below this step.")
     ] = None,
     jobs: options.JobsOption = None,
+    family: options.FamilyOption = None,
+    weights: options.WeightsOption = None,
     profiles: options.ProfilesOption = None,
     as_json: options.JsonOption = False,
 ) -> int:
     """Export, compile, prove and time a checkpoint; goes on where an earlier run of it stopped."""
+    checkpoint = options.name_checkpoint(checkpoint, family, weights)
     request = make_request(checkpoint, target, precision, frames, out, jobs, profiles)
     from porting.pipeline.port import port as run_port  # needs torch, which takes seconds to load
 
@@ -73,6 +76,8 @@ def export(
     precision: PrecisionOption = None,
     frames: FramesOption = None,
     out: OutOption = None,
+    family: options.FamilyOption = None,
+    weights: options.WeightsOption = None,
     profiles: options.ProfilesOption = None,
     as_json: options.JsonOption = False,
 ) -> int:
@@ -85,6 +90,8 @@ def export(
         checkpoint, out = record.checkpoint.source, bundle.path if out is None else out
         target = target or sorted(record.targets)
         precision = precision or next((found.precision for found in record.targets.values()), None)
+    else:
+        checkpoint = options.name_checkpoint(checkpoint, family, weights)
     request = make_request(checkpoint, target or ["cpu"], precision, frames, out, None, profiles)
     from porting.pipeline.port import export as run_export  # needs torch, which takes seconds to load
 

@@ -93,6 +93,8 @@ class GwmConfig(_Section):
     frame_width: Size
     action_width: Size
     """Continuous action values per frame."""
+    action_unit: str = ""
+    """What they are, in words: `inspect` shows it. Nothing is computed from it."""
     context_frames: Annotated[int, Field(ge=1, le=1024)]
     """Real frames that open a session."""
     autoencoder: AutoencoderConfig

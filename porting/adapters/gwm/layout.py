@@ -25,13 +25,6 @@ Shape = tuple[int, ...]
 Table = Iterator[tuple[str, Shape]]
 
 
-def recognises(checkpoint: Checkpoint) -> bool:
-    """Whether config or, where it does not name a family, the tensors' names say that this is a GWM checkpoint."""
-    if "family" in checkpoint.config:
-        return bool(checkpoint.config["family"] == "gwm")
-    return {name.partition(".")[0] for name in checkpoint.tensors} >= set(PARTS)
-
-
 def read_config(checkpoint: Checkpoint) -> GwmConfig:
     """The checkpoint's config, validated.
 

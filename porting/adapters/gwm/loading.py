@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from porting.adapters.empty import empty_parameters
 from porting.adapters.gwm.config import GwmConfig
 from porting.adapters.gwm.layout import PARTS, check_tensors, read_config
 from porting.adapters.gwm.program import build_program
@@ -16,10 +16,10 @@ from porting.adapters.gwm.samples import random_samples
 from porting.adapters.gwm.world_model import build_modules, use_kernels
 from porting.adapters.world_model import SampleSession, WorldModel
 from porting.checkpoint import Checkpoint, open_checkpoint
+from porting.checkpoint.opening import SAMPLE
 from porting.checkpoint.weights import find_non_finite
 from porting.errors import CheckpointError
 
-SAMPLE = "sample.safetensors"
 RANDOM_SEED, RANDOM_SESSIONS, RANDOM_FRAMES = 4242, 4, 512
 """Sessions for a checkpoint that brings none."""
 
@@ -57,23 +57,8 @@ def load(checkpoint: Checkpoint) -> WorldModel:
 
 def _build_empty(config: GwmConfig) -> dict[str, nn.Module]:
     """The modules with parameters on the meta device; buffers, rotation tables among them, are computed for real."""
-    with _parameters_on_meta(), torch.random.fork_rng(devices=[]):
+    with empty_parameters():
         return build_modules(config)
-
-
-@contextmanager
-def _parameters_on_meta() -> Iterator[None]:
-    """Every parameter that is registered meanwhile goes to the meta device before it is initialised: no memory."""
-
-    def move(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter:
-        return nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
-
-    # torch's own annotation says that the hook returns nothing; its documentation, that it may return a parameter.
-    handle = nn.modules.module.register_module_parameter_registration_hook(move)  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _check_values(checkpoint: Checkpoint, name: str, tensor: Tensor) -> Tensor:
