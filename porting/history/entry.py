@@ -17,7 +17,6 @@ from porting.record.limit import FrameLimit
 
 PORT, EAGER = "port", "eager"
 REPORT_STAGE = "report"
-GIB = 1 << 30
 Found = float | str
 """A figure, or why there is none."""
 
@@ -46,11 +45,9 @@ def digest_record(record: PortRecord) -> str:
 def fingerprint(host: Host, device: DeviceUsed | None) -> str:
     """Digest of a machine and its versions, worldport's own left out: that is what changes from commit to commit.
 
-    A device's clock under load is left out as well: it is measured, and never twice the same.
+    Memory and a device's clock under load are left out as well: they differ a little from one start to the next.
     """
-    told = host.model_dump(mode="json")
-    # The system's own share differs by some MiB from one start to the next.
-    told["memory_bytes"] = round(host.memory_bytes / GIB)
+    told = host.model_dump(mode="json", exclude={"memory_bytes"})
     told["packages"] = {name: version for name, version in host.packages.items() if name != "worldport"}
     told["device"] = device.model_dump(mode="json", exclude={"clock_mhz"}) if device is not None else None
     return digest_json(told)

@@ -86,7 +86,7 @@ class TargetRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     port_id: Mapped[int] = mapped_column(ForeignKey("worldport_ports.id", ondelete="CASCADE"))
     target: Mapped[str]
-    precision: Mapped[str] = mapped_column("number_format")
+    precision: Mapped[str]
     fingerprint: Mapped[str] = mapped_column(String(64))
     machine: Mapped[str]
     outcome: Mapped[str]
