@@ -30,15 +30,20 @@ app = typer.Typer(
 )
 
 
-def command(name: str) -> Callable[[Callable[Parameters, int]], Callable[Parameters, None]]:
-    """Register a command: it returns the exit code, and an error that the user can fix becomes one line on stderr."""
+def command(name: str, of: typer.Typer = app) -> Callable[[Callable[Parameters, int]], Callable[Parameters, None]]:
+    """Register a command: it returns the exit code, and an error that the user can fix becomes one line on stderr.
+
+    Args:
+        name: what is typed.
+        of: the group of commands that it belongs to, as in `worldport history show`.
+    """
 
     def register(function: Callable[Parameters, int]) -> Callable[Parameters, None]:
         @wraps(function)
         def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
             raise typer.Exit(_call(lambda: function(*args, **kwargs)))
 
-        return app.command(name)(run)
+        return of.command(name)(run)
 
     return register
 
@@ -80,7 +85,7 @@ def _options(
 
 def load_commands() -> typer.Typer:
     """The app with every command; they register themselves, in the order of the help text."""
-    for module in ("port_commands", "bundle_commands", "plan_commands", "about_commands"):
+    for module in ("port_commands", "bundle_commands", "plan_commands", "history_commands", "about_commands"):
         importlib.import_module(f"porting.cli.{module}")
     return app
 
