@@ -138,7 +138,7 @@ def _say_judged(trend: TargetTrend) -> str:
     judged = [METRIC_OF[found.metric].title for found in trend.metrics if prints - found.unjudged.keys()]
     if not judged:
         return ""
-    return f"A change of level was looked for in: {', '.join(title.lower() for title in judged)}."
+    return f"A change of level was looked for in: {', '.join(map(_in_sentence, judged))}."
 
 
 def _list_unjudged(trend: TargetTrend) -> list[str]:
@@ -148,8 +148,13 @@ def _list_unjudged(trend: TargetTrend) -> list[str]:
         for place, name in enumerate(trend.fingerprints, start=1):
             if name in found.unjudged:
                 title = METRIC_OF[found.metric].title
-                reasons.setdefault((place, found.unjudged[name]), []).append(title.lower())
+                reasons.setdefault((place, found.unjudged[name]), []).append(_in_sentence(title))
     return [f"machine {place}, {', '.join(titles)}: {reason}" for (place, reason), titles in sorted(reasons.items())]
+
+
+def _in_sentence(title: str) -> str:
+    """A title without its capital, which an acronym keeps."""
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
 
 def draw_trend(trend: TargetTrend, found: MetricTrend, key: str) -> Chart:
@@ -191,8 +196,9 @@ def _draw_machine(axes: Axes, trend: TargetTrend, metric: Metric, place: int, fi
         keys.append(Key(ink, dashes, f"machine {place + 1}, {plural(len(calm), 'record')}"))
     if loud:
         values = [trend.points[i].values[metric.name] for i in loud]
-        axes.plot(loud, values, linestyle="", marker="x", markersize=4.5, color=Ink.WARMUP.value)
-        keys.append(Key(Ink.WARMUP, "2 2", f"machine {place + 1}, timed beside other load: {len(loud)}, judge nothing"))
+        axes.plot(loud, values, linestyle="", marker="x", markersize=4.5, color=Ink.REFERENCE.value)
+        said = f"{plural(len(loud), 'record')} timed beside other load, shown as crosses: no judgement rests on them"
+        keys.append(Key(Ink.REFERENCE, "1 5", f"machine {place + 1}, {said}"))
     return keys
 
 
@@ -222,6 +228,8 @@ def _draw_change(axes: Axes, trend: TargetTrend, change: ChangePoint) -> Key:
 def _mark_commits(axes: Axes, points: Sequence[HistoryPoint]) -> None:
     places = np.unique(np.linspace(0, len(points) - 1, min(MOST_TICKS, len(points))).astype(int))
     axes.set_xticks(places, [points[i].commit[:7] for i in places])
+    # Centred, the last one would stand over the edge.
+    axes.get_xticklabels()[-1].set_horizontalalignment("right" if len(points) > 1 else "center")
     axes.set_xlim(-0.5, len(points) - 0.5)
 
 
