@@ -46,6 +46,7 @@ ROWS = (
     Row(6, ("trace",), up_to(5)),
     Row(6, ("parity", "throughput", "roofline"), up_to(5), also=frozenset({"trace"})),
     Row(6, ("bisect",), up_to(5), also=frozenset({"trace", "parity"})),
+    Row(6, ("comparison",), up_to(5), also=frozenset({"trace", "throughput"})),
     Row(6, ("planning",), up_to(5), also=frozenset({"roofline"})),
     Row(7, ("verdict", "gate", "report"), up_to(1)),
     Row(7, ("history",), up_to(1)),
@@ -78,7 +79,7 @@ BACKENDS = {
     # export.session: the state contract is proved by running the exported graph.
     "onnxruntime": ("compilers.onnxruntime*", "export.session", "runners.onnxruntime*"),
     "openvino": ("compilers.openvino*", "runners.openvino*"),
-    "tensorrt": ("compilers.tensorrt", "runners.tensorrt"),
+    "tensorrt": ("compilers.tensorrt", "compilers.tensorrt_plugins", "runners.tensorrt", "runners.tensorrt_plugins"),
     "tensorrt_rtx": ("compilers.tensorrt_rtx", "runners.tensorrt_rtx"),
     "triton": (
         "compilers.plugin*",

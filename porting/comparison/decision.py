@@ -1,0 +1,156 @@
+"""Decides from the frame times of some turns: slower, not slower, or not to be told yet.
+
+Three drivers take turns: the baseline, its twin (the baseline opened once more), and the candidate. The candidate is
+held against both; the twin against the baseline says what noise alone can do in the very same turns.
+
+Three things are tested: the middle frame, the share of slow frames, and each frame of the rollout by itself. The rate
+of false alarms, `FALSE_ALARM`, is shared out among them, and each share among the looks that are planned (`LOOKS`): by
+Bonferroni's inequality all looks together raise an alarm no oftener than planned, whatever they have in common. So may
+a comparison stop at the first look that decides. Passing wrongly, `FALSE_PASS`, is shared out in the same way.
+
+Source: Lan and DeMets, Biometrika 70 (1983), discrete alpha spending, here in equal parts and without their integral.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from porting.comparison import tail
+from porting.comparison.intervals import Middle, Values, find_middle
+from porting.record import Outcome
+
+BASELINE, TWIN, CANDIDATE = range(3)
+"""Drivers, as every array of frame times has them."""
+LOOKS = (0.08, 0.14, 0.24, 0.4, 0.65, 1.0)
+"""Shares of the time allowed after which the figures are looked at: fixed before the first frame."""
+FALSE_ALARM = 0.005
+FALSE_PASS = 0.02
+MIDDLE_PART, NEAR_PART, FAR_PART, FRAME_PART = 0.2, 0.5, 0.1, 0.2
+"""Parts of `FALSE_ALARM`."""
+LEAST_TURNS = 6
+"""Fewer are not looked at."""
+LEAST_FRAME_TURNS = 12
+"""Turns before single frames are looked at: each has as many values as there are turns."""
+HALF_TRIMMED = 0.25
+"""A turn's middle is the mean of the middle half of its frames: steadier than a median, blind to stalls."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the figures say after some turns. All ratios are logarithms."""
+
+    ratio: Middle
+    twin: Middle
+    floor_alarm: float
+    """Largest slowdown of the baseline against itself, at the level of a false alarm."""
+    floor_pass: float
+    bands: tuple[tail.Band, ...]
+    frame: int | None
+    """The frame number that recurs slowest; None before `LEAST_FRAME_TURNS`."""
+    slow_frame: Middle | None
+    turn_ratios: Values
+    outcome: Outcome
+    causes: tuple[str, ...]
+    """What was found, or what is not settled."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is nothing left to measure."""
+        return self.outcome is not Outcome.NOT_MEASURED
+
+
+def middles_of(log_times: Values) -> Values:
+    """(turns, drivers): each turn's middle, after what each frame is on average was taken off."""
+    usual = np.median(log_times, axis=(0, 1))
+    found: Values = stats.trim_mean(log_times - usual, HALF_TRIMMED, axis=2)
+    return found
+
+
+def look_at(
+    times: Values, limit: float, looks: int = len(LOOKS), rollouts: int = 1, groups: Values | None = None
+) -> Look:
+    """Judge the frame times so far.
+
+    Args:
+        times: (turns, 3, rollouts * frames) in any unit, all finite and above zero; `LEAST_TURNS` turns at least.
+        limit: slowdown that is let pass, as a share.
+        looks: how many are planned.
+        rollouts: in a turn.
+        groups: (turns,) the build that each turn drove. Turns of one build are no independent draws of builds, so that
+            every build counts as one value.
+    """
+    alarm, miss = FALSE_ALARM / looks, FALSE_PASS / looks
+    log_times = np.log(times)
+    middles = middles_of(log_times)
+    turn_ratios = _by_group(middles[:, CANDIDATE] - middles[:, [BASELINE, TWIN]].mean(axis=1), groups)
+    ratio = find_middle(turn_ratios, MIDDLE_PART * alarm, miss)
+    against_itself = _by_group(middles[:, TWIN] - middles[:, BASELINE], groups)
+    twin, wide = (find_middle(against_itself, level, level) for level in (miss, MIDDLE_PART * alarm))
+    residuals = tail.take_residuals(log_times, middles)
+    bands = tail.find_bands(residuals, (NEAR_PART * alarm, FAR_PART * alarm), miss)
+    frame, slow_frame = None, None
+    if len(times) >= LEAST_FRAME_TURNS:
+        frame, slow_frame = tail.find_slow_frame(residuals, rollouts, FRAME_PART * alarm, miss)
+    floors = [float(max(abs(bound.low), abs(bound.high))) for bound in (wide, twin)]
+    found = _find_slowness(ratio, floors[0], bands, frame, slow_frame, limit)
+    doubts = _find_doubts(ratio, floors[1], bands, limit)
+    outcome = Outcome.FAILED if found else Outcome.NOT_MEASURED if doubts else Outcome.PASSED
+    return Look(ratio, twin, floors[0], floors[1], bands, frame, slow_frame, turn_ratios, outcome, found or doubts)
+
+
+def _by_group(values: Values, groups: Values | None) -> Values:
+    if groups is None:
+        return values
+    return np.array([values[groups == group].mean() for group in np.unique(groups)])
+
+
+def _find_slowness(
+    ratio: Middle,
+    floor: float,
+    bands: tuple[tail.Band, ...],
+    frame: int | None,
+    slow_frame: Middle | None,
+    limit: float,
+) -> tuple[str, ...]:
+    found = []
+    if ratio.low > max(np.log1p(limit), floor):
+        found.append(f"frames are slower by {_percent(ratio.estimate)}, at least {_percent(ratio.low)}")
+    for band in bands:
+        if band.excess.low > tail.SHARE_LIMIT:
+            found.append(
+                f"{band.shares[CANDIDATE]:.2%} of frames are slow ({_say_band(band)}),"
+                f" {float(band.excess.estimate):.2%} more than the baseline's, at least {float(band.excess.low):.2%}"
+            )
+    if frame is not None and slow_frame is not None and slow_frame.low > np.log1p(tail.FRAME_LIMIT):
+        found.append(
+            f"frame {frame} of the rollout is slower by {_percent(slow_frame.estimate)} each time,"
+            f" at least {_percent(slow_frame.low)}"
+        )
+    return tuple(found)
+
+
+def _find_doubts(ratio: Middle, floor: float, bands: tuple[tail.Band, ...], limit: float) -> tuple[str, ...]:
+    doubts = []
+    if not ratio.high < np.log1p(limit):
+        doubts.append(f"the slowdown may be as large as {_percent(ratio.high)}")
+    if not floor < np.log1p(limit):
+        doubts.append(f"the baseline differs from itself by up to {_percent(floor)}")
+    for band in bands:
+        # Late by far is late whatever it would have been: what is let through there is held against the same share.
+        seen = band.seen if np.isfinite(band.below) else 1.0
+        if not band.excess.high < seen / tail.ONE_IN:
+            doubts.append(
+                f"there may be {max(float(band.excess.high), 0.0):.2%} more slow frames ({_say_band(band)}),"
+                f" of which {seen / tail.ONE_IN:.2%} would matter"
+            )
+    return tuple(doubts)
+
+
+def _say_band(band: tail.Band) -> str:
+    above = f"{np.expm1(band.above):.0%}"
+    return f"by {above} to {np.expm1(band.below):.0%}" if np.isfinite(band.below) else f"by more than {above}"
+
+
+def _percent(log_ratio: float | Values) -> str:
+    return f"{100 * float(np.expm1(log_ratio)):.2f} %"

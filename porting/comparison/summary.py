@@ -1,0 +1,165 @@
+"""The record of a comparison from what was driven. It drives nothing and reads no clock."""
+
+import math
+
+import numpy as np
+
+from porting.comparison import tail
+from porting.comparison.decision import (
+    BASELINE,
+    CANDIDATE,
+    FALSE_ALARM,
+    LEAST_TURNS,
+    TWIN,
+    Look,
+)
+from porting.comparison.intervals import bootstrap_95
+from porting.comparison.measure import Measured, Settings
+from porting.comparison.sides import Side
+from porting.record import Comparison, ComponentRatio, Host, Interval, Outcome, SlowFrame, TailBand
+
+
+def say_unmeasured(first: Side, second: Side, host: Host, settings: Settings, reason: str) -> Comparison:
+    """The record of a comparison that could not begin."""
+    return Comparison.model_validate(
+        {
+            **_describe(first, second, host, settings),
+            "seconds_used": 0.0,
+            "turns": 0,
+            "frames": 0,
+            "looks": 0,
+            "outcome": Outcome.NOT_MEASURED,
+            "reason": f"Not measured: {reason}.",
+        }
+    )
+
+
+def summarise(found: Measured, first: Side, second: Side, host: Host, settings: Settings, granted: str) -> Comparison:
+    """The record of what was driven.
+
+    Args:
+        found: turns and the last look.
+        first: the baseline.
+        second: the candidate.
+        host: this one.
+        settings: what was asked.
+        granted: what the system said to the wish for priority.
+    """
+    look = found.look if found.fault is None else None
+    outcome = look.outcome if look is not None else Outcome.NOT_MEASURED
+    figures = {} if look is None else _figures(found, look, settings, _names(first))
+    return Comparison.model_validate(
+        {
+            **_describe(first, second, host, settings),
+            "seconds_used": found.seconds,
+            "turns": len(found.turns),
+            "frames": sum(turn.seconds.shape[1] for turn in found.turns),
+            "looks": found.looks,
+            "priority": granted,
+            "disturbances": found.disturbances,
+            "outcome": outcome,
+            "reason": _say(found, look, settings),
+            **figures,
+        }
+    )
+
+
+def _describe(first: Side, second: Side, host: Host, settings: Settings) -> dict[str, object]:
+    return {
+        "baseline": first.describe(),
+        "candidate": second.describe(),
+        "target": first.target,
+        "host": host,
+        "limit": settings.limit,
+        "seconds_allowed": settings.seconds,
+        "seed": settings.seed,
+        "rebuilds": settings.rebuilds,
+        "false_alarm_rate": FALSE_ALARM,
+    }
+
+
+def _names(side: Side) -> list[str]:
+    return [component.name for component in side.record.program.components]
+
+
+def _figures(found: Measured, look: Look, settings: Settings, names: list[str]) -> dict[str, object]:
+    times_ms = found.times * 1e3
+    low, high = bootstrap_95(look.turn_ratios, settings.seed)
+    needed = max(math.log1p(settings.limit), look.floor_alarm) + float(look.ratio.reach)
+    return {
+        "baseline_ms": float(np.median(times_ms[:, [BASELINE, TWIN]])),
+        "candidate_ms": float(np.median(times_ms[:, CANDIDATE])),
+        "ratio": math.exp(look.ratio.estimate),
+        "interval": Interval(low=math.exp(low), high=math.exp(high), level=0.95),
+        "low": math.exp(look.ratio.low),
+        "high": math.exp(look.ratio.high),
+        "noise_floor": math.expm1(look.floor_alarm),
+        "twin_ratio": math.exp(look.twin.estimate),
+        "smallest_slowdown": math.expm1(needed),
+        "tail": tuple(_record_band(band) for band in look.bands),
+        "slow_frame": _record_frame(look),
+        "components": _compare_components(found, settings.seed, names),
+    }
+
+
+def _record_band(band: tail.Band) -> TailBand:
+    return TailBand(
+        above=math.exp(band.above),
+        below=math.exp(band.below) if math.isfinite(band.below) else None,
+        baseline_share=float(band.shares[[BASELINE, TWIN]].mean()),
+        candidate_share=float(band.shares[CANDIDATE]),
+        excess=float(band.excess.estimate),
+        excess_low=float(band.excess.low),
+        excess_high=float(band.excess.high),
+        seen=band.seen,
+    )
+
+
+def _record_frame(look: Look) -> SlowFrame | None:
+    if look.frame is None or look.slow_frame is None:
+        return None
+    return SlowFrame(frame=look.frame, ratio=math.exp(look.slow_frame.estimate), low=math.exp(look.slow_frame.low))
+
+
+def _compare_components(found: Measured, seed: int, names: list[str]) -> tuple[ComponentRatio, ...]:
+    """Ratios of each component that frames call, where its times are times."""
+    spent = found.component_seconds
+    ratios = []
+    for index, name in enumerate(names):
+        seconds = spent[:, :, index]
+        if not np.all(np.isfinite(seconds) & (seconds > 0)):
+            continue
+        logs = np.log(seconds)
+        against = logs[:, CANDIDATE] - logs[:, [BASELINE, TWIN]].mean(axis=1)
+        low, high = bootstrap_95(against, seed)
+        ratios.append(
+            ComponentRatio(
+                component=name, ratio=math.exp(float(np.median(against))), low=math.exp(low), high=math.exp(high)
+            )
+        )
+    return tuple(ratios)
+
+
+def _say(found: Measured, look: Look | None, settings: Settings) -> str:
+    """The reason, a sentence."""
+    if found.fault is not None:
+        return f"Not measured: {found.fault}."
+    turns, seconds = len(found.turns), found.seconds
+    if look is None:
+        # A turn more than the least, so that the last one does not end just past the time.
+        enough = math.ceil(seconds / max(turns, 1) * (LEAST_TURNS + 1))
+        return (
+            f"Not measured: {turns} turns fitted into {settings.seconds:g} s, and {LEAST_TURNS} are needed;"
+            f" allow {enough} s."
+        )
+    held = f"in {seconds:.1f} s, {turns} turns, {turns * found.turns[0].seconds.shape[1]:,} frames of each"
+    if look.outcome is Outcome.FAILED:
+        return f"Slower: {'; '.join(look.causes)} ({held})."
+    if look.outcome is Outcome.PASSED:
+        high, floor = (100 * math.expm1(float(bound)) for bound in (look.ratio.high, look.floor_pass))
+        return (
+            f"No slower: the ratio is {math.exp(look.ratio.estimate):.4f}, a slowdown above {max(high, 0.0):.2f} %"
+            f" would have been seen, as would one frame in {tail.ONE_IN} that is a fifth slower; the baseline differs"
+            f" from itself by less than {floor:.2f} % ({held})."
+        )
+    return f"Not measured: {'; '.join(look.causes)} ({held}); allow more time or a quieter machine."
