@@ -85,7 +85,15 @@ def _options(
 
 def load_commands() -> typer.Typer:
     """The app with every command; they register themselves, in the order of the help text."""
-    for module in ("port_commands", "bundle_commands", "plan_commands", "history_commands", "about_commands"):
+    for module in (
+        "port_commands",
+        "bundle_commands",
+        "compare_commands",
+        "gate_commands",
+        "plan_commands",
+        "history_commands",
+        "about_commands",
+    ):
         importlib.import_module(f"porting.cli.{module}")
     return app
 
