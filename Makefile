@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BUNDLE := build/gwm-mini-worlds
+WORLD ?= worlds
 LOCKED_TORCH := 2.13.0
 
 .DEFAULT_GOAL := help
@@ -17,7 +18,7 @@ help:
 	@echo "make port    prove the bundled world model on this machine's CPU, compile it for Blackwell, Rubin and AMD"
 	@echo "make test    lint, formatting, types and every test that is not slow"
 	@echo "make slow    the slow tests"
-	@echo "make train   train the bundled world model anew"
+	@echo "make train   train a bundled world model anew: WORLD=worlds (the default), robotics or avatars"
 	@echo "make lock    resolve requirements.lock anew from the ranges in pyproject.toml"
 	@echo "make clean   remove .venv, build and caches"
 
@@ -44,7 +45,7 @@ slow: install
 	$(BIN)/python -m pytest -m slow
 
 train: install
-	$(BIN)/python training/train.py
+	$(BIN)/python training/train.py --world $(WORLD)
 
 # The lock keeps its header (the comment lines). "+cpu" and the like are builds, not versions, and
 # what a CUDA build of torch brings along is that build's own business.

@@ -1,1 +1,1 @@
-"""Trains the bundled world model: scenes, data, recipe and evaluation."""
+"""Trains the bundled world models: scenes, recipes, one trainer, and the measures that say that a model learned."""

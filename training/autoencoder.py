@@ -1,4 +1,4 @@
-"""Trains the GWM autoencoder on procedurally made scenes; it knows nothing of the denoiser."""
+"""Trains the GWM autoencoder on clips of any scene maker; it knows nothing of the denoiser."""
 
 import math
 import time
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from porting.adapters.gwm.autoencoder import Decoder, Encoder
 from porting.adapters.gwm.config import AutoencoderConfig
-from training.scenes import Clips, make_clips
+from training.scenes.clips import Clips, MakeClips, draw_frames
 
 
 @dataclass(frozen=True)
 class AutoencoderRecipe:
-    """What the bundled autoencoder was trained with; steps, not minutes, so that a seed reproduces it."""
+    """What a bundled autoencoder is trained with; steps, not minutes, so that a seed reproduces it."""
 
     steps: int = 950
     scenes: int = 3000
@@ -26,13 +26,13 @@ class AutoencoderRecipe:
     warmup_steps: int = 50
     latent_noise: float = 0.1
     """Noise added to raw latents, so that the denoiser's small errors decode to small errors."""
-    ball_weight: float = 5.0
-    """The ball covers 3 % of the frame and is all that moves: its pixels count this much more."""
+    moving_weight: float = 5.0
+    """What the conditioning moves covers a small part of the frame (a ball: 3 %): its pixels count this much more."""
     seed: int = 0
 
 
 def train_autoencoder(
-    config: AutoencoderConfig, recipe: AutoencoderRecipe, log: Callable[[str], None]
+    config: AutoencoderConfig, recipe: AutoencoderRecipe, make_clips: MakeClips, log: Callable[[str], None]
 ) -> tuple[Encoder, Decoder]:
     """Return the trained encoder and decoder, latent statistics included."""
     torch.manual_seed(recipe.seed)
@@ -65,13 +65,12 @@ def train_autoencoder(
 
 def _draw_batch(clips: Clips, recipe: AutoencoderRecipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Frames (B, T, 3, 64, 64) of windows drawn at random, and the weight (B, T, 1, 64, 64) of every pixel."""
-    chosen = clips.subset(rng.integers(0, len(clips.positions), recipe.batch_scenes))
-    start = int(rng.integers(0, clips.positions.shape[1] - recipe.batch_frames + 1))
+    chosen = clips.subset(rng.integers(0, len(clips.actions), recipe.batch_scenes))
+    start = int(rng.integers(0, clips.actions.shape[1] - recipe.batch_frames + 1))
     frames, weights = [], []
     for t in range(start, start + recipe.batch_frames):
         frames.append(chosen.frame(t))
-        ball = (frames[-1] != chosen.background).any(1, keepdims=True)
-        weights.append(np.where(ball, recipe.ball_weight, 1.0))
+        weights.append(np.where(chosen.moving(t, frames[-1]), recipe.moving_weight, 1.0))
     return (
         torch.from_numpy(np.stack(frames, 1)),
         torch.from_numpy(np.stack(weights, 1)).float(),
@@ -81,9 +80,10 @@ def _draw_batch(clips: Clips, recipe: AutoencoderRecipe, rng: np.random.Generato
 @torch.no_grad()
 def _store_latent_statistics(encoder: Encoder, decoder: Decoder, clips: Clips) -> None:
     """Write each latent channel's mean and standard deviation into both halves."""
+    every_frame = range(clips.actions.shape[1])
     raw = torch.cat(
         [
-            encoder.raw(torch.from_numpy(clips.subset(np.arange(first, first + 50)).frames()))
+            encoder.raw(torch.from_numpy(draw_frames(clips.subset(np.arange(first, first + 50)), every_frame)))
             for first in range(0, 200, 50)
         ]
     )

@@ -17,12 +17,12 @@ from porting.adapters.gwm.config import GwmConfig
 from porting.adapters.gwm.denoiser import Denoiser
 from training.muon import Muon
 from training.rollout import Session, denoise, open_session
-from training.scenes import Clips, Float32Array, make_clips, render
+from training.scenes.clips import MakeClips, draw_frames
 
 
 @dataclass(frozen=True)
 class DenoiserRecipe:
-    """What the bundled denoiser was trained with; steps, not minutes, so that a seed reproduces it."""
+    """What a bundled denoiser is trained with; steps, not minutes, so that a seed reproduces it."""
 
     steps: int = 2600
     scenes: int = 2000
@@ -39,8 +39,8 @@ class DenoiserRecipe:
     """Share of self-forced batches that take every rectified-flow step, as a session does; the others take one."""
     noisy_share: float = 0.2
     """Share of teacher-forced frames seen at a random noise level rather than as pure noise."""
-    faded_share: float = 0.6
-    """Share of self-forced clips whose context shows a faded ball that the target does not: else balls fade away."""
+    drifted_share: float = 0.6
+    """Share of self-forced clips whose context has drifted as the target has not: else what moves fades away."""
     context_noise: float = 0.05
     matrix_learning_rate: float = 0.019
     learning_rate: float = 2.7e-3
@@ -52,37 +52,27 @@ class DenoiserRecipe:
 
 @dataclass(frozen=True)
 class LatentClips:
-    """Normalised latents of N clips: true and faded (N, T, C, h, w) float16, actions (N, T, A)."""
+    """Normalised latents of N clips: true and drifted (N, T, C, h, w) float16, actions (N, T, A)."""
 
     true: Tensor
-    faded: Tensor
+    drifted: Tensor
     actions: Tensor
 
 
 @torch.no_grad()
-def encode_clips(encoder: Encoder, recipe: DenoiserRecipe, log: Callable[[str], None]) -> LatentClips:
-    """Make the training clips, with and without a fading ball, and encode both."""
+def encode_clips(
+    encoder: Encoder, recipe: DenoiserRecipe, make_clips: MakeClips, log: Callable[[str], None]
+) -> LatentClips:
+    """Make the training clips, as they are and as a drifting rollout shows them, and encode both."""
     rng = np.random.default_rng(recipe.seed + 3)
-    true, faded, actions = [], [], []
+    true, drifted, actions = [], [], []
     for first in range(0, recipe.scenes, 100):
         clips = make_clips(100, recipe.frames, seed=recipe.seed + 5000 + first)
-        true.append(encoder(torch.from_numpy(clips.frames())).half())
-        faded.append(encoder(torch.from_numpy(_fade(clips, rng))).half())
+        true.append(encoder(torch.from_numpy(draw_frames(clips, range(recipe.frames)))).half())
+        drifted.append(encoder(torch.from_numpy(clips.drifted(rng))).half())
         actions.append(torch.from_numpy(clips.actions))
     log(f"encoded {recipe.scenes} clips")
-    return LatentClips(torch.cat(true), torch.cat(faded), torch.cat(actions))
-
-
-def _fade(clips: Clips, rng: np.random.Generator) -> Float32Array:
-    """Every frame (N, T, 3, 64, 64) with the ball faded and jittered: what a drifting rollout looks like."""
-    count, time = clips.positions.shape[:2]
-    alpha = rng.uniform(0.3, 1.05, (count, 1)) + rng.normal(0, 0.06, (count, time))
-    opacity: Float32Array = np.clip(alpha, 0.15, 1.0).astype(np.float32)
-    positions = clips.positions + rng.normal(0, 0.15, clips.positions.shape).astype(np.float32)
-    return np.stack(
-        [render(clips.scenes, clips.background, positions[:, t], opacity[:, t]) for t in range(time)],
-        axis=1,
-    )
+    return LatentClips(torch.cat(true), torch.cat(drifted), torch.cat(actions))
 
 
 def train_denoiser(
@@ -153,7 +143,7 @@ class _Batch:
     actions: Tensor
 
 
-def _draw(clips: LatentClips, recipe: DenoiserRecipe, faded_share: float) -> _Batch:
+def _draw(clips: LatentClips, recipe: DenoiserRecipe, drifted_share: float) -> _Batch:
     count, time = clips.true.shape[:2]
     context_frames = 3 + int(torch.randint(2, ()))
     length = context_frames + recipe.horizon
@@ -163,8 +153,8 @@ def _draw(clips: LatentClips, recipe: DenoiserRecipe, faded_share: float) -> _Ba
     start = torch.where(torch.rand(recipe.batch, 1) < 0.25, 0, start)
     window = start + torch.arange(length)
     true = clips.true[scene, window].float()
-    faded = torch.rand(recipe.batch, 1, 1, 1, 1) < faded_share
-    context = torch.where(faded, clips.faded[scene, window[:, :context_frames]].float(), true[:, :context_frames])
+    drifted = torch.rand(recipe.batch, 1, 1, 1, 1) < drifted_share
+    context = torch.where(drifted, clips.drifted[scene, window[:, :context_frames]].float(), true[:, :context_frames])
     return _Batch(context, true[:, context_frames:], clips.actions[scene, window])
 
 
@@ -179,7 +169,7 @@ def _unroll(denoiser: Denoiser, clips: LatentClips, recipe: DenoiserRecipe, prog
     self_forced = progress >= recipe.teacher_until
     own = (progress - recipe.teacher_until) / recipe.ramp if self_forced else 0.0
     own = min(own, 1 - recipe.teacher_least)
-    batch = _draw(clips, recipe, recipe.faded_share if self_forced else 0.0)
+    batch = _draw(clips, recipe, recipe.drifted_share if self_forced else 0.0)
     levels = denoiser.config.sampler.noise_levels
     if not self_forced or torch.rand(()) >= recipe.two_step_share:
         levels = levels[:1]

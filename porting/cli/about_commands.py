@@ -15,7 +15,7 @@ from porting.cli.app import command
 from porting.devices import Census, find_devices
 from porting.pipeline.abilities import Ability, Link, Requirement, describe_ability, list_requirements
 from porting.profile import Profile
-from porting.program import StateSpec
+from porting.program import InputSpec, StateSpec
 from porting.record import LADDER, Outcome, exit_code
 from porting.report import numbers
 
@@ -48,6 +48,7 @@ def _print_inspection(found: Inspection) -> None:
     parts = [(c.name, f"{c.parameters:,}", numbers.nbytes(c.weight_bytes), c.weights) for c in found.components]
     console.print(show.make_table("component", "parameters", "bytes", "weights", rows=parts))
     console.print(show.make_table("component", "inputs", "outputs", rows=map(_list_tensors, found.components)))
+    console.print(show.make_table("input", "once a", "shape", "what", "unit", rows=map(_list_input, program.inputs)))
     console.print(show.make_table("state", "shape", "dtype", "update", "bytes", rows=map(_list_state, program.states)))
     for ring in program.rings:
         console.print(f"ring {ring.name}: {ring.window} frames, the first {ring.sink} kept for ever")
@@ -59,6 +60,10 @@ def _print_inspection(found: Inspection) -> None:
 
 def _list_tensors(part: ComponentSummary) -> tuple[str, ...]:
     return (part.name, *(" ".join(tensor.name for tensor in tensors) for tensors in (part.inputs, part.outputs)))
+
+
+def _list_input(given: InputSpec) -> tuple[str, ...]:
+    return given.tensor.name, given.scope, str(given.tensor.shape), given.kind, given.tensor.unit
 
 
 def _list_state(state: StateSpec) -> tuple[str, ...]:

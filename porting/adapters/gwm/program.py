@@ -11,7 +11,7 @@ FRAME_UNIT = "of full brightness"
 def build_program(config: GwmConfig) -> Program:
     """The frame program: prime with `context_frames` real frames, then denoise, commit and decode every frame."""
     context = TensorSpec(name="context", shape=_clip_shape(config), dtype="float32", unit=FRAME_UNIT)
-    actions = _float("context_actions", (1, config.context_frames, config.action_width))
+    actions = _float("context_actions", (1, config.context_frames, config.action_width), config.action_unit)
     levels = config.sampler.noise_levels
     starts = {f"noise_level_{step}": (level,) for step, level in enumerate(levels)}
     return Program(
@@ -19,7 +19,9 @@ def build_program(config: GwmConfig) -> Program:
         inputs=(
             InputSpec(tensor=context, scope="session", kind="context"),
             InputSpec(tensor=actions, scope="session", kind="action"),
-            InputSpec(tensor=_float("action", (1, config.action_width)), scope="frame", kind="action"),
+            InputSpec(
+                tensor=_float("action", (1, config.action_width), config.action_unit), scope="frame", kind="action"
+            ),
             InputSpec(tensor=_latent(config, "noise"), scope="frame", kind="noise"),
         ),
         rings=(RingSpec(name="memory", window=config.denoiser.window, sink=config.denoiser.sink),),
@@ -49,7 +51,7 @@ def build_components(config: GwmConfig) -> list[ComponentSpec]:
                 _history(config, "history"),
                 _float("noise_level", (1,)),
                 _float("next_noise_level", (1,)),
-                _float("action", (1, config.action_width)),
+                _float("action", (1, config.action_width), config.action_unit),
                 TensorSpec(name="age", shape=(config.denoiser.window,), dtype="int64"),
                 *(_float(name, _ring_shape(config)) for name in _ring_names(config)),
             ),

@@ -10,12 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
-Float32Array = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.intp] | slice
+from training.scenes.clips import IMAGE_SIZE, BoolArray, Float32Array, Indices, draw_frames, pixel_centres
 
-IMAGE_SIZE = 64
 BORDER = 3.0  # px; thickness of the wall around the room
 MAX_WALLS = 2
 WALL_HALF_LENGTH = (7.0, 13.0)
@@ -66,7 +63,7 @@ class Scenes:
 
 
 @dataclass(frozen=True)
-class Clips:
+class BallClips:
     """N clips of T frames; actions[:, t] is what leads to frame t.
 
     scenes is the state before the first action, so simulate(scenes, actions) gives
@@ -87,12 +84,27 @@ class Clips:
 
     def frames(self) -> Float32Array:
         """Render every frame: (N, T, 3, 64, 64) in [0, 1], 48 KiB a frame."""
-        return np.stack([self.frame(t) for t in range(self.positions.shape[1])], axis=1)
+        return draw_frames(self, range(self.positions.shape[1]))
 
-    def subset(self, indices: Indices) -> Clips:
+    def moving(self, t: int, frame: Float32Array) -> BoolArray:
+        """Where the ball is in `frame`: (N, 1, 64, 64)."""
+        return np.asarray((frame != self.background).any(1, keepdims=True))
+
+    def drifted(self, rng: np.random.Generator) -> Float32Array:
+        """Every frame (N, T, 3, 64, 64) with the ball faded and jittered: what a drifting rollout looks like."""
+        count, time = self.positions.shape[:2]
+        alpha = rng.uniform(0.3, 1.05, (count, 1)) + rng.normal(0, 0.06, (count, time))
+        opacity: Float32Array = np.clip(alpha, 0.15, 1.0).astype(np.float32)
+        positions = self.positions + rng.normal(0, 0.15, self.positions.shape).astype(np.float32)
+        return np.stack(
+            [render(self.scenes, self.background, positions[:, t], opacity[:, t]) for t in range(time)],
+            axis=1,
+        )
+
+    def subset(self, indices: Indices) -> BallClips:
         """Return the chosen clips."""
         arrays = (self.background, self.actions, self.positions)
-        return Clips(self.scenes.subset(indices), *(array[indices] for array in arrays))
+        return BallClips(self.scenes.subset(indices), *(array[indices] for array in arrays))
 
 
 def make_scenes(count: int, rng: np.random.Generator) -> Scenes:
@@ -134,7 +146,7 @@ def make_actions(count: int, frames: int, rng: np.random.Generator) -> Float32Ar
     return actions
 
 
-def make_clips(count: int, frames: int, seed: int, burn_in: int = 3) -> Clips:
+def make_clips(count: int, frames: int, seed: int, burn_in: int = 3) -> BallClips:
     """Make clips of so many frames, the same for the same arguments.
 
     burn_in frames without a push come before each clip; they calm the drawn velocities.
@@ -144,7 +156,7 @@ def make_clips(count: int, frames: int, seed: int, burn_in: int = 3) -> Clips:
     actions = make_actions(count, frames, rng)
     for _ in range(burn_in):
         _advance(scenes, np.zeros((count, 2), np.float32))
-    return Clips(scenes, render_background(scenes), actions, simulate(scenes, actions))
+    return BallClips(scenes, render_background(scenes), actions, simulate(scenes, actions))
 
 
 def simulate(scenes: Scenes, actions: Float32Array) -> Float32Array:
@@ -170,7 +182,7 @@ def measure_clearance(position: Float32Array, radius: Float32Array, walls: Float
 
 def render_background(scenes: Scenes) -> Float32Array:
     """Draw the rooms without their balls: (N, 3, 64, 64) in [0, 1], edges anti-aliased."""
-    x, y = _pixel_centres()
+    x, y = pixel_centres()
     into_room = np.minimum(np.minimum(x, IMAGE_SIZE - x) - BORDER, np.minimum(y, IMAGE_SIZE - y) - BORDER)
     signed_distance = np.broadcast_to(into_room, (len(scenes.radius), *into_room.shape))
     for index in range(MAX_WALLS):
@@ -199,7 +211,7 @@ def render(
         alpha: (N,) opacity of the ball in [0, 1]; None draws it solid. Training shows
             faded balls in the context so that a model learns to restore them.
     """
-    x, y = _pixel_centres()
+    x, y = pixel_centres()
     centre_x, centre_y = positions[:, 0, None, None], positions[:, 1, None, None]
     radius = scenes.radius[:, None, None]
     squared_distance = (x - centre_x) ** 2 + (y - centre_y) ** 2
@@ -210,12 +222,6 @@ def render(
     ball = scenes.ball_colour[:, :, None, None] * shading[:, None]
     mixed = background + coverage[:, None] * (ball - background)
     return np.asarray(mixed, np.float32)  # float64 positions or alpha must not widen frames
-
-
-def _pixel_centres() -> tuple[Float32Array, Float32Array]:
-    """Return x (1, 64) and y (64, 1) of the pixel centres."""
-    centres = np.arange(IMAGE_SIZE, dtype=np.float32) + np.float32(0.5)
-    return centres[None, :], centres[:, None]
 
 
 def _make_walls(count: int, rng: np.random.Generator) -> Float32Array:

@@ -2,7 +2,7 @@
 
 PSNR alone is a bad bar: a model that erases the ball beats one that puts it a few pixels
 off. So every measure of the picture stands beside the share of lost balls and the position
-error. Knows nothing of models: it takes frames, or a function that makes them.
+error.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from training.scenes import IMAGE_SIZE, Clips, Float32Array, render, simulate
+from training.measures.model import MakeModel
+from training.measures.picture import Float64Array, measure_psnr
+from training.scenes.clips import IMAGE_SIZE, Float32Array
+from training.scenes.worlds import BallClips, render, simulate
 
-Float64Array = npt.NDArray[np.float64]
 Respond = Callable[[Float32Array], Float32Array]
 
-MSE_FLOOR = 1e-6  # equal pictures count as 60 dB, so that a mean over frames stays finite
 MEAN_SHADING = 0.85  # the ball is shaded from 1.0 at its centre to 0.65 at its rim
 BALL_PIXEL = 0.4  # least share of the ball's colour in a pixel that counts
 LOST_BELOW = 0.4  # of the true ball's mass
@@ -96,10 +96,26 @@ class PushResponse:
     true_displacement_px: float
 
 
-def measure_psnr(frames: Float32Array, truth: Float32Array) -> Float64Array:
-    """Return PSNR in dB (N,) of frames (N, 3, 64, 64), clipped to [0, 1]; at most 60."""
-    squared_error = (np.clip(frames, 0.0, 1.0) - truth).astype(np.float64) ** 2
-    return np.asarray(-10.0 * np.log10(squared_error.mean(axis=(1, 2, 3)) + MSE_FLOOR))
+@dataclass(frozen=True)
+class BallQuality:
+    """A free rollout, and four pushes read eight frames later."""
+
+    rollout: RolloutQuality
+    pushes: PushResponse
+
+    def summary(self) -> dict[str, float]:
+        """The figures that the bars are set on."""
+        share = self.pushes.right_direction_share
+        return {**self.rollout.summary(), "right_direction_share": share}
+
+
+def measure_ball(clips: BallClips, make_model: MakeModel) -> BallQuality:
+    """Roll out under the clips' own pushes, and under four single ones."""
+    model = make_model(clips)
+    erased = model.reconstruct(clips.background)
+    rollout = measure_rollout(model.roll_out(clips.actions), clips, model.context_frames, erased)
+    pushes = measure_push_response(lambda actions: model.roll_out(actions)[:, -1], clips, model.context_frames)
+    return BallQuality(rollout, pushes)
 
 
 def locate_ball(
@@ -128,7 +144,7 @@ def locate_ball(
 
 def measure_rollout(
     frames: Float32Array,
-    clips: Clips,
+    clips: BallClips,
     context_frames: int,
     erased: Float32Array | None = None,
 ) -> RolloutQuality:
@@ -170,7 +186,7 @@ def measure_rollout(
 
 def measure_push_response(
     respond: Respond,
-    clips: Clips,
+    clips: BallClips,
     context_frames: int,
     push_frames: int = 3,
     read_frame: int = 8,
@@ -208,7 +224,7 @@ def measure_push_response(
     return _judge_pushes(np.concatenate(along_push), np.concatenate(true_along_push))
 
 
-def _read_ball(respond: Respond, actions: Float32Array, clips: Clips) -> tuple[Float64Array, Float64Array]:
+def _read_ball(respond: Respond, actions: Float32Array, clips: BallClips) -> tuple[Float64Array, Float64Array]:
     """Return where the model and where the simulator has the ball after actions, (N, 2) each.
 
     The model's is NaN where its ball is lost.
@@ -237,7 +253,7 @@ def _judge_pushes(along_push: Float64Array, true_along_push: Float64Array) -> Pu
     )
 
 
-def _compare_balls(frames: Float32Array, truth: Float32Array, clips: Clips) -> tuple[Float64Array, Float64Array]:
+def _compare_balls(frames: Float32Array, truth: Float32Array, clips: BallClips) -> tuple[Float64Array, Float64Array]:
     """Return ball mass over true mass and distance in px, (N,) each.
 
     The true ball is located in its frame too, so that both have the locator's bias.
@@ -257,7 +273,7 @@ def _expand_erased(erased: Float32Array, shape: tuple[int, ...]) -> Float32Array
     return erased
 
 
-def _check_rollout(frames: Float32Array, clips: Clips, context_frames: int) -> int:
+def _check_rollout(frames: Float32Array, clips: BallClips, context_frames: int) -> int:
     """Return the horizon H of a rollout that fits the clips."""
     count, clip_frames = clips.positions.shape[:2]
     picture = (3, IMAGE_SIZE, IMAGE_SIZE)

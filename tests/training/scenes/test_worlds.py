@@ -5,11 +5,10 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from training.scenes import (
+from training.scenes.clips import IMAGE_SIZE, Float32Array
+from training.scenes.worlds import (
     BORDER,
-    IMAGE_SIZE,
     MAX_SPEED,
-    Float32Array,
     Scenes,
     make_actions,
     make_clips,

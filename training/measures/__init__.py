@@ -1,0 +1,1 @@
+"""Measures that tell a model that learned its scenes from one that copies, erases or ignores."""
