@@ -14,10 +14,12 @@ from porting import content
 from porting.bundle import Bundle
 from porting.cli import options, show
 from porting.cli.app import command
+from porting.cli.history_commands import read_trends_of
 from porting.cli.progress import watch
 from porting.errors import UsageError
 from porting.pipeline.request import count_threads
 from porting.record import ArtifactRecord, PortRecord, Step
+from porting.record.history import TargetTrend
 from porting.report import render_html, render_markdown
 from porting.report.view import say_counts
 
@@ -139,6 +141,10 @@ def report(
         Format | None, typer.Option("--format", help="[default: HTML and Markdown, into the bundle]")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="[default: stdout]")] = None,
+    history: Annotated[
+        str | None,
+        typer.Option("--history", metavar="FILE|URL", help="Show these targets over commits too; HTML only."),
+    ] = None,
 ) -> int:
     """Render a bundle's record for people."""
     from porting.pipeline import again
@@ -148,11 +154,14 @@ def report(
         format = {".md": Format.MARKDOWN, ".json": Format.JSON, ".html": Format.HTML}.get(out.suffix)
         if format is None:
             raise UsageError(f"--out {out}: cannot tell the format from the name; give --format")
+    if history is not None and format not in {None, Format.HTML}:
+        raise UsageError(f"--history: is drawn, which {format} cannot hold; give --format html")
+    trends = read_trends_of(opened.read_record(), history) if history is not None else ()
     if format is None:
-        for path in again.report_again(opened):
+        for path in again.report_again(opened, trends):
             sys.stdout.write(f"{path}\n")
         return 0
-    text = _render(opened, format)
+    text = _render(opened, format, trends)
     if out is None:
         sys.stdout.write(text)
     else:
@@ -161,11 +170,11 @@ def report(
     return 0
 
 
-def _render(bundle: Bundle, format: Format) -> str:
+def _render(bundle: Bundle, format: Format, trends: tuple[TargetTrend, ...]) -> str:
     record, templates = bundle.read_record(), content.folder("reports")
     match format:
         case Format.HTML:
-            return render_html(record, bundle.path, templates)
+            return render_html(record, bundle.path, templates, trends)
         case Format.MARKDOWN:
             return render_markdown(record, bundle.path, templates)
         case Format.JSON:

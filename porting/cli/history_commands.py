@@ -145,13 +145,21 @@ def mlflow(
 
 
 def read_trends_of(record: PortRecord, database: str) -> tuple[TargetTrend, ...]:
-    """What a history holds of a record's model and targets, for its report."""
-    found, _ = _read_trends(database, record.checkpoint.name, None, None, 200)
-    return tuple(
+    """What a history holds of a record's model and targets, for its report.
+
+    Raises:
+        HistoryError: it cannot be read.
+        UsageError: it holds nothing of them.
+    """
+    found, where = _read_trends(database, record.checkpoint.name, None, None, 200)
+    own = tuple(
         trend
         for trend in found
         if trend.target in record.targets and trend.precision == record.targets[trend.target].precision
     )
+    if not own:
+        raise UsageError(f"{where}: holds no record of {record.checkpoint.name}; worldport history add adds one")
+    return own
 
 
 def _make_points(record: PortRecord, asked: str | None) -> tuple[HistoryPoint, ...]:

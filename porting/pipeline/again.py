@@ -1,6 +1,6 @@
 """Measures a bundle anew on this host, from the bundle alone: no checkpoint, no adapter, no torch unless it is used."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from porting.pipeline.measuring import Session, chosen_backends, plan_parity, pl
 from porting.pipeline.progress import Observer, Silent
 from porting.pipeline.workshop import Workshop
 from porting.record import PortRecord, Step
+from porting.record.history import TargetTrend
 
 Measure = Callable[[Session], None]
 
@@ -79,8 +80,8 @@ def bench(
     return _measure_again(path, targets, threads, observer, partial(_bench_one, soak_frames, sessions))
 
 
-def report_again(bundle: Bundle) -> list[Path]:
-    """Write both reports into the bundle; returns where they are.
+def report_again(bundle: Bundle, trends: Sequence[TargetTrend] = ()) -> list[Path]:
+    """Write both reports into the bundle, the page with `trends` over commits if given; returns where they are.
 
     Raises:
         BundleError: the bundle has no readable record.
@@ -88,7 +89,7 @@ def report_again(bundle: Bundle) -> list[Path]:
     bundle.read_record()
     with bundle.locked():
         workshop = Workshop(bundle, bundle.read_record(), Silent())
-        write_reports(workshop)
+        write_reports(workshop, trends)
     return [bundle.path / name for name in REPORT_FILES]
 
 
@@ -104,13 +105,15 @@ def compile_again(path: Path, targets: tuple[str, ...], threads: int, jobs: int,
         workshop = Workshop(bundle, open_intact(bundle), observer)
         names = choose_targets(workshop.record, targets)
         note_chains(workshop, names)
-        stages = [
-            stage
+        groups = [
+            together
             for name in names
             for component in workshop.record.components
-            for stage in plan_compiles(workshop, name, component.name, describe_host(threads))
+            for together in plan_compiles(workshop, name, component.name, describe_host(threads))
         ]
-        stages += KernelBatch(tuple(workshop.record.targets[name].profile for name in names), jobs).plan()
+        batch = KernelBatch(tuple(workshop.record.targets[name].profile for name in names), jobs)
+        groups += [(stage,) for stage in batch.plan()]
+        stages = [stage for together in groups for stage in together]
         observer.planned(tuple(stage.name for stage in stages))
         for stage in stages:
             # What was built on the old artifact goes with it: its evidence is of another file.
@@ -119,8 +122,8 @@ def compile_again(path: Path, targets: tuple[str, ...], threads: int, jobs: int,
             gone = {"artifacts": (), "kernels": (), "parity": None, "throughput": None, "verdict": None}
             workshop.change(change_target(name, gone))
         with workshop.background(jobs) as submit:
-            for stage in stages:
-                submit(stage)
+            for together in groups:
+                submit(*together)
         judge_all(workshop, names)
         write_reports(workshop)
         return workshop.record

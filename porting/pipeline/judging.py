@@ -1,13 +1,16 @@
 """The last stages: a verdict for each target, and the report's files. Both come from the record alone."""
 
+from collections.abc import Sequence
+
 from porting import content, report, verdict
 from porting.bundle import add_stage, forget_stage
 from porting.pipeline.abilities import describe_ability
-from porting.pipeline.compiling import change_target, compile_name, kernel_export_name
+from porting.pipeline.compiling import WITH_KERNELS, change_target, compile_name, kernel_export_name
 from porting.pipeline.interpreting import NAME as INTERPRETING
 from porting.pipeline.kernels import kernels_name
 from porting.pipeline.workshop import Workshop
 from porting.record import LADDER, Check, Outcome, PortRecord, StageRecord, Step, Verdict
+from porting.record.history import TargetTrend
 
 REPORT_FILES = ("report.html", "report.md")
 
@@ -34,7 +37,7 @@ def judge(record: PortRecord, target: str) -> Verdict:
 
 def _broken_stages(record: PortRecord, target: str) -> list[Check]:
     steps = {f"export {component.name}": Step.EXPORTED for component in record.program.components}
-    if any(artifact.backend == "triton" for artifact in record.targets[target].artifacts):
+    if any(artifact.backend in WITH_KERNELS for artifact in record.targets[target].artifacts):
         steps |= {kernel_export_name(component.name): Step.COMPILED for component in record.program.components}
         steps |= {INTERPRETING: Step.ATTESTED}
     steps |= {kernels_name(target): Step.ATTESTED}
@@ -71,13 +74,13 @@ def prune_artifacts(record: PortRecord, target: str) -> PortRecord:
     return change_target(target, {"artifacts": tuple(kept)})(record)
 
 
-def write_reports(workshop: Workshop) -> None:
-    """Render report.html and report.md from the record as it is now, and list them in it."""
+def write_reports(workshop: Workshop, trends: Sequence[TargetTrend] = ()) -> None:
+    """Render report.html (with `trends`) and report.md from the record as it is now, and list them in it."""
     record = forget_stage(workshop.record, "report")
     html, markdown = REPORT_FILES
     folder, templates = workshop.bundle.path, content.folder("reports")
     files = (
-        workshop.bundle.write_text(html, report.render_html(record, folder, templates)),
+        workshop.bundle.write_text(html, report.render_html(record, folder, templates, trends)),
         workshop.bundle.write_text(markdown, report.render_markdown(record, folder, templates)),
     )
     stage = StageRecord(name="report", key="0" * 64, seconds=0.0, files=REPORT_FILES)

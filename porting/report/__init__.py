@@ -1,18 +1,20 @@
 """Pages from a record: what a reader sees of a port. They read what `port.json` says and names, and judge nothing."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from porting.record import PortRecord
+from porting.record.history import TargetTrend
 
 __all__ = ["render_html", "render_markdown"]
 
 
 # What draws takes seconds to load: whoever only wants `numbers` or `view` should not wait for it.
-def render_html(record: PortRecord, bundle: Path, templates: Path) -> str:
+def render_html(record: PortRecord, bundle: Path, templates: Path, trends: Sequence[TargetTrend] = ()) -> str:
     """The report as one self-contained page; see `porting.report.html`."""
     from porting.report import html
 
-    return html.render_html(record, bundle, templates)
+    return html.render_html(record, bundle, templates, trends)
 
 
 def render_markdown(record: PortRecord, bundle: Path, templates: Path) -> str:

@@ -3,6 +3,7 @@
 Every name, path and reason goes through autoescape; what scripts read goes through JSON that no tag can end.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import jinja2
 
 from porting.record import LADDER, FreeRunning, PortRecord, TargetRecord
+from porting.record.history import TargetTrend
 from porting.report import numbers, targets, view
+from porting.report import trends as drawing
 from porting.report.charts import Chart, draw_drift, draw_ratios
 from porting.report.files import Missing
 from porting.report.frames import Film, read_film
@@ -35,13 +38,14 @@ class TargetPage:
     film: Film | Missing
 
 
-def render_html(record: PortRecord, bundle: Path, templates: Path) -> str:
+def render_html(record: PortRecord, bundle: Path, templates: Path, trends: Sequence[TargetTrend] = ()) -> str:
     """The report as one self-contained page.
 
     Args:
         record: what is shown.
         bundle: folder that the record's paths are relative to; only files that the record names are read.
         templates: folder of the page templates, `reports/`.
+        trends: the same targets over commits, from a history; none are shown by default.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates),
@@ -64,6 +68,8 @@ def render_html(record: PortRecord, bundle: Path, templates: Path) -> str:
         limits=list_limits(record),
         view=view,
         targets=targets,
+        trend_pages=drawing.make_pages(trends),
+        drawing=drawing,
         films={page.key: _describe_film(page) for page in pages if isinstance(page.film, Film)},
     )
 

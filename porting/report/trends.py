@@ -23,7 +23,7 @@ from porting.report.svg import Ink, inline_svg
 
 SHORT = 9
 """Letters of a commit that are shown."""
-MOST_TICKS = 6
+MOST_TICKS = 5
 LEAST_SPAN = 0.02
 """Share of the level that a chart shows at least: a figure that stands still is a flat line."""
 INKS = {True: Ink.FAILED, False: Ink.THIRD}
@@ -138,7 +138,7 @@ def _say_judged(trend: TargetTrend) -> str:
     judged = [METRIC_OF[found.metric].title for found in trend.metrics if prints - found.unjudged.keys()]
     if not judged:
         return ""
-    return f"A change of level was looked for in: {', '.join(map(_in_sentence, judged))}."
+    return f"A change of level was looked for in: {'; '.join(map(_in_sentence, judged))}."
 
 
 def _list_unjudged(trend: TargetTrend) -> list[str]:
@@ -149,7 +149,7 @@ def _list_unjudged(trend: TargetTrend) -> list[str]:
             if name in found.unjudged:
                 title = METRIC_OF[found.metric].title
                 reasons.setdefault((place, found.unjudged[name]), []).append(_in_sentence(title))
-    return [f"machine {place}, {', '.join(titles)}: {reason}" for (place, reason), titles in sorted(reasons.items())]
+    return [f"machine {place}, {'; '.join(titles)}: {reason}" for (place, reason), titles in sorted(reasons.items())]
 
 
 def _in_sentence(title: str) -> str:
