@@ -69,10 +69,9 @@ def _run_worker(request: CompileRequest, folder: Path) -> dict[str, Any]:
         CompileError: it failed, crashed, took too long, or wrote nothing.
     """
     question, answer = folder / "request.json", folder / "answer.json"
-    cache = None if request.timing_cache is None else request.timing_cache.absolute()
-    moved = request.model_copy(
-        update={"components_dir": request.components_dir.absolute(), "out_dir": folder, "timing_cache": cache}
-    )
+    named = {"timing_cache": request.timing_cache, "plugins": request.plugins}
+    found = {name: None if path is None else path.absolute() for name, path in named.items()}
+    moved = request.model_copy(update={"components_dir": request.components_dir.absolute(), "out_dir": folder, **found})
     question.write_text(moved.model_dump_json(), encoding="utf-8")
     command = [sys.executable, "-m", "porting.compilers.worker", str(question)]
     with (folder / "output.txt").open("w+b") as output:

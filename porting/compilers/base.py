@@ -20,6 +20,7 @@ PACKAGES = {
     "openvino": ("openvino", "worldport[openvino]"),
     "inductor": ("torch", "worldport[torch]"),
     "tensorrt": ("tensorrt", "worldport[tensorrt]"),
+    "tensorrt_plugins": ("tensorrt", "worldport[tensorrt]"),
     "tensorrt_rtx": ("tensorrt_rtx", "worldport[tensorrt-rtx]"),
     "onnxruntime_cuda": ("onnxruntime", "worldport[onnxruntime-gpu]"),
     "onnxruntime_tensorrt": ("onnxruntime", "worldport[onnxruntime-gpu]"),
@@ -28,10 +29,10 @@ PACKAGES = {
 }
 """Backend -> the package that compiles for it, and what to install."""
 
-NEEDS_DEVICE = frozenset({"tensorrt", "onnxruntime_cuda", "onnxruntime_tensorrt", "migraphx"})
+NEEDS_DEVICE = frozenset({"tensorrt", "tensorrt_plugins", "onnxruntime_cuda", "onnxruntime_tensorrt", "migraphx"})
 """Backends that time or compile kernels on the device itself, so that only its host compiles for it."""
 
-TIMES_KERNELS = frozenset({"tensorrt"})
+TIMES_KERNELS = frozenset({"tensorrt", "tensorrt_plugins"})
 """Backends that keep kernel times from one build to the next. TensorRT-RTX times none: it chooses on loading."""
 
 
@@ -73,6 +74,10 @@ class CompileRequest(Model):
     """Whether such an engine shall run under newer versions of its library too."""
     timing_cache: Path | None = None
     """A file that a compiler which times kernels on the device reads first and writes back."""
+    with_plugins: bool = False
+    """Whether backend triton also writes its kernels as TensorRT plugins."""
+    plugins: Path | None = None
+    """What it wrote so, for backend tensorrt_plugins."""
 
     @property
     def where(self) -> str:

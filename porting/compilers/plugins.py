@@ -3,19 +3,13 @@
 TensorRT launches such a plugin by itself: pointers of the inputs, then 32-bit integers, then pointers of the outputs. A
 kernel takes its arguments in another order, floats among them, and Triton adds two pointers of scratch memory; so the
 parameters of its entry point are put into TensorRT's order, and the result is assembled again as proof. Each plugin is
-made for one use of a kernel and named like the ONNX function of that use.
-
-`python -m porting.compilers.plugins REQUEST.json` writes the plugins of one component; the process compiles.
+made for one use of a kernel and named like the ONNX function of that use. No GPU and no TensorRT is needed to make
+them; the process compiles, with Triton's cache where the caller has set it.
 """
 
 import contextlib
 import io
-import json
-import os
-import sys
-import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,13 +21,11 @@ from triton.errors import TritonError
 from triton.runtime.jit import JITFunction
 
 from porting.compilers.base import CompileRequest
+from porting.compilers.kernel_calls import KernelCall, make_stand_ins, name_architecture
 from porting.compilers.plugin_ptx import assemble, rewrite_entry
-from porting.compilers.triton import find_kernel_calls, make_stand_ins, name_architecture
-from porting.errors import CompileError, KernelError
+from porting.errors import CompileError
 from porting.kernel_compiler.offline import Launch, NamedTarget, make_target, recorded_launches
-from porting.kernel_compiler.request import ENVIRONMENT
 from porting.kernel_library.calls import OperatorCall
-from porting.kernel_library.operators import register_operators
 
 NAMESPACE = "worldport"
 """Of the plugins; TensorRT allows no dot in it."""
@@ -57,6 +49,7 @@ import tensorrt as trt
 import tensorrt.plugin as trtp
 
 AotResult = Tuple[str, str, trtp.KernelLaunchParams, trtp.SymIntExprs]
+PLUGINS = {names}
 '''
 TEMPLATE = '''
 
@@ -98,42 +91,37 @@ class Plugin:
     shared_bytes: int
 
 
-def write_plugins(request: CompileRequest) -> tuple[Path, dict[str, str]]:
-    """Write `<component>.plugins.py` for every kernel that the exported variant uses.
+def write_plugins(request: CompileRequest, calls: Sequence[KernelCall]) -> tuple[Path | None, str]:
+    """Write `<component>.triton.plugins.py` for every kernel that the exported variant uses.
 
     Returns:
-        The file, and name -> reason of the uses that cannot be a plugin: TensorRT inlines their functions.
+        The file, None when no use can be a plugin, and in words how many are in it and why the others are not: their
+        functions stay in the graph and TensorRT computes those.
 
     Raises:
-        CompileError: the architecture is not NVIDIA's, there is no exported variant, or none of its kernels can be one.
+        CompileError: the architecture is not NVIDIA's.
     """
     architecture = name_architecture(request)
     if not architecture.startswith("cuda:"):
         raise CompileError(f"{request.where}: TensorRT has no plugins for {request.architecture}; leave them out")
-    source = request.source(".triton.pt2")
-    try:
-        register_operators()
-        calls = find_kernel_calls(torch.export.load(source))
-    except (RuntimeError, ValueError, OSError, zipfile.BadZipFile, KernelError) as cause:
-        raise CompileError(f"{request.where}: {source.name} cannot be loaded ({cause}); export it again") from cause
     uses = {}
     for call in calls:
         names = [argument.name for argument in call.node.target._schema.arguments]  # type: ignore[union-attr]
         use = OperatorCall(call.kernel, dict(zip(names, make_stand_ins(call.node), strict=True)))
         uses[use.name] = use
     plugins, refused = [], {}
-    with tempfile.TemporaryDirectory(prefix="worldport-plugins-") as cache:
-        os.environ.update(ENVIRONMENT, TRITON_CACHE_DIR=cache)
-        for name, use in sorted(uses.items()):
-            try:
-                plugins.append(make_plugin(use, architecture))
-            except CompileError as failure:
-                refused[name] = str(failure)
+    for name, use in sorted(uses.items()):
+        try:
+            plugins.append(make_plugin(use, architecture))
+        except CompileError as failure:
+            refused[name] = str(failure)
+    without = "".join(f"; {name} is none: {reason}" for name, reason in refused.items())
+    said = f"{len(plugins)} of {len(uses)} uses of kernels, compiled here, not run{without}"
     if not plugins:
-        raise CompileError(f"{request.where}: no kernel of {source.name} can be a plugin ({refused or 'it has none'})")
-    path = request.out_dir / f"{request.component.name}{SUFFIX}"
+        return None, said
+    path = request.artifact(SUFFIX)
     path.write_text(render_plugins(plugins, architecture), encoding="utf-8")
-    return path, refused
+    return path, said
 
 
 def make_plugin(call: OperatorCall, architecture: str) -> Plugin:
@@ -273,7 +261,8 @@ def render_plugins(plugins: list[Plugin], architecture: str) -> str:
     Raises:
         CompileError: TensorRT has no such dtype as an output's.
     """
-    return MODULE.format(architecture=architecture) + "".join(_render(plugin) for plugin in plugins)
+    names = tuple(plugin.call.name for plugin in plugins)
+    return MODULE.format(architecture=architecture, names=names) + "".join(map(_render, plugins))
 
 
 def _render(plugin: Plugin) -> str:
@@ -298,19 +287,3 @@ def _render(plugin: Plugin) -> str:
         integers=plugin.integers,
         symbol=plugin.symbol,
     )
-
-
-def main(arguments: list[str]) -> None:
-    """Answer the request whose file is the only argument: `plugins.json` beside it names the file and the refused."""
-    (path,) = map(Path, arguments)
-    request = CompileRequest.model_validate_json(path.read_text(encoding="utf-8"))
-    try:
-        written, refused = write_plugins(request)
-        answer: dict[str, Any] = {"file": written.name, "refused": refused}
-    except CompileError as failure:
-        answer = {"error": str(failure)}
-    path.with_name("plugins.json").write_text(json.dumps(answer), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

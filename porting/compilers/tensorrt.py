@@ -17,6 +17,7 @@ from porting.compilers.engine_layers import EngineLayer, count_layers, read_laye
 from porting.compilers.tensorrt_network import (
     PRECISIONS,
     Built,
+    TypedGraph,
     add_batch_profile,
     build_best,
     describe_build,
@@ -41,6 +42,11 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
     require_precision(request, PRECISIONS)
     require_device(request)
     built, note = build_best(request, build_engine)
+    return write_engine(request, built), attest(request, built.reading, describe_build(built, note))
+
+
+def write_engine(request: CompileRequest, built: Built[Layers]) -> tuple[Path, Path]:
+    """Write an engine and what it is for; returns both files, the engine first."""
     artifact = request.artifact(".plan")
     artifact.write_bytes(built.plan)
     facts = write_facts(
@@ -54,7 +60,7 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
             "version": trt.__version__,
         },
     )
-    return (artifact, facts), attest(request, built.reading, describe_build(built, note))
+    return artifact, facts
 
 
 def attest(request: CompileRequest, layers: Layers, detail: dict[str, str]) -> Attestation:
@@ -80,7 +86,15 @@ def build_engine(request: CompileRequest, rewrite: bool) -> Built[Layers]:
     Raises:
         CompileError: it cannot be built, or its layers are not told.
     """
-    graph = prepare_graph(request, rewrite)
+    return build_from(request, prepare_graph(request, rewrite))
+
+
+def build_from(request: CompileRequest, graph: TypedGraph) -> Built[Layers]:
+    """Build the engine of one graph, on the device.
+
+    Raises:
+        CompileError: it cannot be built, or its layers are not told.
+    """
     logger = make_logger(trt)
     builder = trt.Builder(logger)
     builder.max_threads = request.threads

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import io
 import os
-import re
 import shutil
 import tempfile
 import zipfile
@@ -25,13 +24,14 @@ from torch.export import ExportedProgram
 from triton._C.libtriton import get_cache_invalidating_env_vars
 from triton.errors import TritonError
 
-from porting.compilers.base import INTEGER, CompileRequest, require_architecture, require_precision, require_static
+from porting.compilers.base import INTEGER, CompileRequest, require_precision, require_static
+from porting.compilers.kernel_calls import KernelCall, find_kernel_calls, make_stand_ins, name_architecture
+from porting.compilers.plugins import write_plugins
 from porting.errors import CompileError, KernelError
 from porting.kernel_compiler import amd, nvidia
 from porting.kernel_compiler.evidence import CompiledCode, StaticEvidence
 from porting.kernel_compiler.offline import BINARIES, TEXTS, Launch, NamedTarget, make_target, recorded_launches
 from porting.kernel_compiler.request import ENVIRONMENT
-from porting.kernel_library import Kernel
 from porting.kernel_library.launch_cache import (
     CACHE_SUFFIX,
     LIST_SUFFIX,
@@ -55,14 +55,6 @@ KERNEL, LIBRARY = "triton kernel", "torch library call"
 
 
 @dataclass(frozen=True)
-class KernelCall:
-    """One node of the graph that launches a kernel."""
-
-    kernel: Kernel
-    node: fx.Node
-
-
-@dataclass(frozen=True)
 class Compiled:
     """One launch as it was compiled, with what stands in its binary."""
 
@@ -81,6 +73,8 @@ class Compiled:
 
 def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attestation]:
     """Write `<component>.triton.pt2`, `.triton.cache.tar` with all its binaries, and `.triton.launches.json`.
+
+    Asked to, also `.triton.plugins.py`: the same kernels as TensorRT plugins.
 
     The process compiles from here on: its environment and Triton's driver are set for this architecture.
 
@@ -105,30 +99,15 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
             Path(folder) / Path(next(iter(c.launch.compiled.metadata_group.values()))).parent.name for c in compiled
         ]
         pack_cache(entries, request.artifact(CACHE_SUFFIX))
+        # While Triton's cache still has the binaries, which the plugins are made of as well.
+        plugins, said = write_plugins(request, calls) if request.with_plugins else (None, "")
     write_launches(list_launches(request, architecture, compiled), request.artifact(LIST_SUFFIX))
     _place(source, artifact)
     files = (artifact, request.artifact(CACHE_SUFFIX), request.artifact(LIST_SUFFIX))
-    return files, attest(request, program, compiled)
-
-
-def name_architecture(request: CompileRequest) -> str:
-    """The request's architecture as kernels name it: sm_120 is "cuda:120", gfx950 is "hip:gfx950".
-
-    Raises:
-        CompileError: it is neither.
-    """
-    asked = require_architecture(request)
-    if found := re.fullmatch(r"sm_(\d{2,3})[a-z]?", asked):
-        return f"cuda:{found[1]}"
-    if re.fullmatch(r"gfx[0-9a-f]{3,4}", asked):
-        return f"hip:{asked}"
-    raise CompileError(f"{request.where}: triton knows no architecture {asked!r}; name it sm_100 or gfx950")
-
-
-def find_kernel_calls(program: ExportedProgram) -> list[KernelCall]:
-    """Every node of an exported graph that launches a kernel, in the graph's order."""
-    found = [(registered_kernel(node.target), node) for node in program.graph.nodes if node.op == "call_function"]
-    return [KernelCall(kernel, node) for kernel, node in found if kernel is not None]
+    attestation = attest(request, program, compiled)
+    if request.with_plugins:
+        attestation = attestation.model_copy(update={"detail": {**attestation.detail, "tensorrt plugins": said}})
+    return (*files, *([] if plugins is None else [plugins])), attestation
 
 
 def compile_calls(request: CompileRequest, architecture: str, calls: list[KernelCall], cache: Path) -> list[Compiled]:
@@ -157,19 +136,6 @@ def compile_calls(request: CompileRequest, architecture: str, calls: list[Kernel
             found.setdefault(launch.compiled.hash, made)
             compiled.append(made)
     return compiled
-
-
-def make_stand_ins(node: fx.Node) -> tuple[Any, ...]:
-    """Inputs for the node's operator: what the graph knows of each tensor, with memory behind it."""
-
-    def stand_in(argument: fx.Node) -> Tensor:
-        described: Tensor = argument.meta["val"]
-        extents = [(size - 1) * step for size, step in zip(described.shape, described.stride(), strict=True)]
-        elements = int(described.storage_offset()) + sum(extents) + 1 if described.numel() else 0
-        memory = torch.zeros(elements, dtype=described.dtype)
-        return memory.as_strided(described.shape, described.stride(), described.storage_offset())
-
-    return tuple(fx.node.map_arg(node.args, stand_in))
 
 
 def _compile_call(request: CompileRequest, call: KernelCall, inputs: tuple[Any, ...]) -> Iterator[tuple[Launch, str]]:

@@ -88,8 +88,10 @@ def find_component(world_model: WorldModel, name: str) -> tuple[ComponentSpec, n
     return world_model.program.component(name), world_model.modules[name]
 
 
-def prove_graph(program: Program, spec: ComponentSpec, module: nn.Module, path: Path, model: ir.Model) -> StateContract:
-    """Run the written graph against the module; onnxruntime is asked for only here.
+def prove_graph(
+    program: Program, spec: ComponentSpec, module: nn.Module, path: Path, model: ir.Model, frames: int | None = None
+) -> StateContract:
+    """Run the written graph against the module, see `prove_contract`; onnxruntime is asked for only here.
 
     Raises:
         StateContractError: an output differs at some step.
@@ -103,7 +105,7 @@ def prove_graph(program: Program, spec: ComponentSpec, module: nn.Module, path: 
             " pip install 'worldport[onnxruntime]'"
         ) from cause
     session = GraphSession(path, spec, external_tensors(model))
-    return prove_contract(program, spec.name, module, session.run, PROBED)
+    return prove_contract(program, spec.name, module, session.run, PROBED, frames)
 
 
 def move_files(files: list[Path], out_dir: Path) -> None:

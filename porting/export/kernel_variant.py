@@ -30,6 +30,8 @@ from porting.tensor_spec import FLOAT_OF_PRECISION, Precision
 
 VARIANT_SUFFIX = ".triton.pt2"
 GRAPH_SUFFIX = ".kernels.onnx"
+GRAPH_FRAMES = 2
+"""The second is the first to read what the graph wrote."""
 
 
 def export_kernel_variant(
@@ -55,8 +57,7 @@ def export_kernel_variant(
     with computing_by("reference"):
         prove_contract(world_model.program, component_name, plain, _run_program(program, spec), PROBED)
     if precision != "fp32":
-        cast = _AtPrecision(variant, spec, getattr(torch, FLOAT_OF_PRECISION[precision])).eval().requires_grad_(False)
-        program = trace_module(cast, spec, draw_example(world_model.program, spec, 1))
+        program = _trace_cast(world_model, spec, variant, precision)
     out_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".export-") as folder:
         written = write_program(program, Path(folder) / f"{component_name}{VARIANT_SUFFIX}")
@@ -64,8 +65,13 @@ def export_kernel_variant(
     return out_dir / written.name
 
 
-def export_kernel_graph(world_model: WorldModel, component_name: str, out_dir: Path, opset: int) -> tuple[Path, ...]:
+def export_kernel_graph(
+    world_model: WorldModel, component_name: str, out_dir: Path, opset: int, precision: Precision = "fp32"
+) -> tuple[Path, ...]:
     """Write `<component>.kernels.onnx` (many weights to `.data`), each operator a local function; returns the files.
+
+    The graph computes what the file of torch does, which has passed the whole closed loop: it is run for a few frames
+    in float32, which is what ONNX Runtime's CPU provider has every operator in, and written in the precision asked for.
 
     Raises:
         ExportError: the family has no such variant, or it cannot become a graph.
@@ -81,9 +87,24 @@ def export_kernel_graph(world_model: WorldModel, component_name: str, out_dir: P
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".export-") as folder:
         path = Path(folder) / f"{component_name}{GRAPH_SUFFIX}"
         files = write_graph(model, path)
-        prove_graph(world_model.program, spec, plain, path, model)
+        prove_graph(world_model.program, spec, plain, path, model, GRAPH_FRAMES)
+        if precision != "fp32":
+            cast = _trace_cast(world_model, spec, variant, precision)
+            model, _ = convert_with_functions(cast, spec, opset)
+            check_graph(model, spec, opset)
+            for file in files:
+                file.unlink()
+            files = write_graph(model, path)
         move_files(files, out_dir)
     return tuple(out_dir / file.name for file in files)
+
+
+def _trace_cast(
+    world_model: WorldModel, spec: ComponentSpec, variant: nn.Module, precision: Precision
+) -> ExportedProgram:
+    """The variant computing in another precision, traced."""
+    cast = _AtPrecision(variant, spec, getattr(torch, FLOAT_OF_PRECISION[precision])).eval().requires_grad_(False)
+    return trace_module(cast, spec, draw_example(world_model.program, spec, 1))
 
 
 class _AtPrecision(nn.Module):

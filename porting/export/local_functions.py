@@ -42,6 +42,8 @@ ONNX_TYPES = {
     torch.uint8: ir.DataType.UINT8,
     torch.bool: ir.DataType.BOOL,
 }
+_MADE: dict[tuple[str, str, int], onnx.FunctionProto] = {}
+"""Of this process: name, digest of the kernel's file, and opset -> the function."""
 TORCH_TYPES = {onnx_type: torch_type for torch_type, onnx_type in ONNX_TYPES.items()}
 
 
@@ -60,7 +62,7 @@ def convert_with_functions(
     table = {_operator(name): _make_translation(kernel, calls) for name, kernel in used.items()}
     model, functional = convert_program(program, spec, opset, table)
     for name, call in sorted(calls.items()):
-        function = _make_function(name, call, opset)
+        function = ir.serde.deserialize_function(_make_function(name, call, opset))
         model.functions[function.identifier()] = function
     if calls:
         model.opset_imports[DOMAIN] = VERSION
@@ -118,12 +120,15 @@ def _make_translation(kernel: Kernel, calls: dict[str, OperatorCall]) -> Callabl
     return translate
 
 
-def _make_function(name: str, call: OperatorCall, opset: int) -> ir.Function:
-    """The local function of one call.
+def _make_function(name: str, call: OperatorCall, opset: int) -> onnx.FunctionProto:
+    """The local function of one call; torch takes about a second for one, and components have many in common.
 
     Raises:
         ExportError: torch cannot trace the reference, or has no ONNX form for it.
     """
+    key = (name, call.kernel.digest, opset)
+    if key in _MADE:
+        return _MADE[key]
     where = f"{call.kernel.path}: reference"
     arguments = tuple(torch.zeros(tensor.shape, dtype=tensor.dtype) for tensor in call.tensors.values())
     try:
@@ -142,7 +147,8 @@ def _make_function(name: str, call: OperatorCall, opset: int) -> ir.Function:
             graph.insert_before(graph[0], constant)
     graph.opset_imports.clear()
     graph.opset_imports[""] = opset
-    return ir.Function(DOMAIN, name, graph=graph, attributes=[])
+    _MADE[key] = ir.to_proto(ir.Function(DOMAIN, name, graph=graph, attributes=[]))
+    return _MADE[key]
 
 
 def _make_schema(call: OperatorCall) -> onnx.defs.OpSchema:

@@ -175,7 +175,8 @@ def _describe_link(profile: Profile, name: str, presence: _Presence) -> Link:
     if backend.chips is not None and profile.device.architecture not in backend.chips:
         return _unable(name, package, f"builds for {', '.join(backend.chips)} only")
     if not backend.crosses and not presence.here:
-        return _unable(name, package, "builds on the device itself, which is not here", _elsewhere(profile, "compile"))
+        reason = f"builds on the device itself, which is not here{_say_prepared(profile, backend)}"
+        return _unable(name, package, reason, _elsewhere(profile, "compile"))
     if not installed:
         return _unable(name, "", f"is not installed ({' or '.join(backend.distributions)})", advise(backend.extra))
     outdated = _say_outdated(profile, backend, package)
@@ -191,6 +192,14 @@ def _say_outdated(profile: Profile, backend: Backend, package: str) -> str:
     if floor is None or floor.admits(version):
         return ""
     return f"{version} is older than {floor.version}, the first for {profile.device.architecture}"
+
+
+def _say_prepared(profile: Profile, backend: Backend) -> str:
+    """What another backend of the target makes of it here; empty where none does."""
+    maker = backend.prepared_by
+    if maker is None or maker not in profile.compile.backends or not has_backend(maker):
+        return ""
+    return f"; its kernels are compiled here, by {maker}"
 
 
 def _elsewhere(profile: Profile, command: str) -> str:

@@ -26,6 +26,8 @@ class Backend:
     """Under what name a profile's `software` gives the oldest version that serves the target."""
     readers: dict[str, str] = field(default_factory=dict)
     """Kind of device -> a further distribution without which the artifact cannot be read back."""
+    prepared_by: str | None = None
+    """The backend that makes, on any host, a part of what this one builds on the device."""
     driven_kinds: frozenset[str] | None = None
     """Kinds that this version of worldport drives it for; None for all that it makes something for."""
 
@@ -35,6 +37,7 @@ BACKENDS: dict[str, Backend] = {
     "openvino": Backend(("openvino",), "openvino"),
     "inductor": Backend(("torch",), "torch", driven_kinds=frozenset({"cpu"})),
     "tensorrt": Backend(("tensorrt",), "tensorrt", floor="tensorrt"),
+    "tensorrt_plugins": Backend(("tensorrt",), "tensorrt", floor="tensorrt", prepared_by="triton"),
     "tensorrt_rtx": Backend(
         ("tensorrt-rtx",),
         "tensorrt-rtx",

@@ -12,6 +12,11 @@ from porting.pipeline.abilities import DISTRIBUTIONS, describe_ability, find_ver
 from porting.pipeline.workshop import Stage, Update, Workshop
 from porting.record import ArtifactRecord, ChainLink, Host, PortRecord, TargetRecord
 
+PLUGINS = "tensorrt_plugins"
+"""The backend that builds with plugins; triton makes them."""
+WITH_KERNELS = frozenset({"triton", PLUGINS})
+"""Backends that compile a component which computes by kernels."""
+
 
 def compile_name(target: str, component: str, backend: str) -> str:
     """The stage's name."""
@@ -41,16 +46,33 @@ def note_chains(workshop: Workshop, targets: Iterable[str]) -> None:
         workshop.change(change_target(name, {"chain": chain}))
 
 
-def plan_compiles(workshop: Workshop, target: str, component: str, host: Host) -> list[Stage]:
-    """One stage for each backend of the target's chain that builds here; the component has been exported."""
-    backends = building(workshop.record.targets[target])
-    return [_plan_compile(workshop, target, component, backend, host) for backend in backends]
+def takes_plugins(target: TargetRecord) -> bool:
+    """True when the target's chain has TensorRT with kernels as plugins, which triton compiles wherever it is."""
+    return PLUGINS in target.profile.compile.backends
+
+
+def plan_compiles(workshop: Workshop, target: str, component: str, host: Host) -> list[tuple[Stage, ...]]:
+    """One stage for each backend of the target's chain that builds here; the component has been exported.
+
+    Returns:
+        Stages to run one after the other stand together: a backend may build with what another one made.
+    """
+    made = {
+        backend: _plan_compile(workshop, target, component, backend, host)
+        for backend in building(workshop.record.targets[target])
+    }
+    plugins = made.pop(PLUGINS, None)
+    groups = {backend: (stage,) for backend, stage in made.items()}
+    if plugins is not None:
+        groups["triton"] = (*groups.get("triton", ()), plugins)
+    return list(groups.values())
 
 
 def _plan_compile(workshop: Workshop, target: str, component: str, backend: str, host: Host) -> Stage:
     record, components_dir = workshop.record, workshop.bundle.path / "components"
     device, precision = record.targets[target].profile.device, record.targets[target].precision
     opset = {c.name: c.opset for c in record.components}[component]
+    with_plugins = backend == "triton" and takes_plugins(record.targets[target])
 
     def work(folder: Path) -> Update:
         out = folder / target_folder(target)
@@ -64,6 +86,8 @@ def _plan_compile(workshop: Workshop, target: str, component: str, backend: str,
             out_dir=out,
             threads=host.threads,
             architecture=device.architecture,
+            with_plugins=with_plugins,
+            plugins=_find_plugins(workshop, target, component) if backend == PLUGINS else None,
             timing_cache=timing_cache(backend, describe_ability(record.targets[target].profile).device),
         )
         artifact = compilers.compile_component(request)
@@ -87,11 +111,30 @@ def _plan_compile(workshop: Workshop, target: str, component: str, backend: str,
             "threads": host.threads,
             "versions": find_versions(DISTRIBUTIONS.get(backend, ())),
             "worldport": __version__,
+            **({"plugins": True} if with_plugins else {}),
         },
         work=work,
-        after=(f"export {component}", *([kernel_export_name(component)] if backend == "triton" else [])),
+        after=_stages_before(target, component, backend),
         on_error=on_error,
     )
+
+
+def _stages_before(target: str, component: str, backend: str) -> tuple[str, ...]:
+    """What an artifact is made from."""
+    before = [f"export {component}"]
+    if backend in WITH_KERNELS:
+        before.append(kernel_export_name(component))
+    if backend == PLUGINS:
+        before.append(compile_name(target, component, "triton"))
+    return tuple(before)
+
+
+def _find_plugins(workshop: Workshop, target: str, component: str) -> Path | None:
+    """The plugins that triton made for the target, here or on another host; None where it made none."""
+    name = compile_name(target, component, "triton")
+    files = [file for stage in workshop.record.stages if stage.name == name for file in stage.files]
+    found = [file for file in files if file.endswith(".plugins.py")]
+    return workshop.bundle.path / found[0] if found else None
 
 
 def timing_cache(backend: str, device: FoundDevice | None) -> Path | None:

@@ -57,13 +57,22 @@ def plan_export(model: "WorldModel", component: str, opset: int) -> Stage:
     )
 
 
-def plan_kernel_export(model: "WorldModel", component: str, precision: Precision) -> Stage:
-    """The stage that exports a component with its kernels as operators, proved against the plain component."""
+def plan_kernel_export(model: "WorldModel", component: str, precision: Precision, opset: int | None) -> Stage:
+    """The stage that exports a component with its kernels as operators, proved against the plain component.
+
+    Args:
+        model: its family computes by kernels.
+        component: one of its components.
+        precision: of the port.
+        opset: of the graph with kernels as functions; None where no target has a use for it.
+    """
 
     def work(folder: Path) -> Update:
-        from porting.export.kernel_variant import export_kernel_variant
+        from porting.export.kernel_variant import export_kernel_graph, export_kernel_variant
 
         export_kernel_variant(model, component, folder / "components", precision)
+        if opset is not None:
+            export_kernel_graph(model, component, folder / "components", opset, precision)
         return lambda record: record
 
     return Stage(
@@ -75,6 +84,7 @@ def plan_kernel_export(model: "WorldModel", component: str, precision: Precision
             "program": model.program.model_dump(mode="json"),
             "versions": find_versions(("torch", "triton")),
             "worldport": __version__,
+            **({} if opset is None else {"graph": [opset, find_versions(EXPORTERS)]}),
         },
         work=work,
     )

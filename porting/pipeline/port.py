@@ -10,7 +10,15 @@ from porting.adapters.registry import load_world_model
 from porting.bundle import Bundle, forget_stage
 from porting.host import describe_host
 from porting.pipeline.abilities import describe_ability
-from porting.pipeline.compiling import building, compile_name, kernel_export_name, note_chains, plan_compiles
+from porting.pipeline.compiling import (
+    WITH_KERNELS,
+    building,
+    compile_name,
+    kernel_export_name,
+    note_chains,
+    plan_compiles,
+    takes_plugins,
+)
 from porting.pipeline.drivers import eager_drivers
 from porting.pipeline.interpreting import NAME as INTERPRETING
 from porting.pipeline.interpreting import plan_interpreting
@@ -118,11 +126,12 @@ def _make(workshop: Workshop, model: "WorldModel", host: Host, batch: KernelBatc
             stage = plan_export(model, component.name, opset)
             workshop.run(stage)
             if with_kernels:
-                workshop.run(plan_kernel_export(model, component.name, request.precision))
+                graph = opset if any(takes_plugins(target) for target in asked) else None
+                workshop.run(plan_kernel_export(model, component.name, request.precision, graph))
             if batch is not None and not workshop.broken(stage.name):
                 for profile in request.profiles:
-                    for compiling in plan_compiles(workshop, profile.name, component.name, host):
-                        submit(compiling)
+                    for together in plan_compiles(workshop, profile.name, component.name, host):
+                        submit(*together)
         for kernels in batch.plan() if batch is not None else []:
             submit(kernels)
         workshop.run(plan_trace(model, tuple(target.profile for target in asked), request.precision))
@@ -132,8 +141,8 @@ def _make(workshop: Workshop, model: "WorldModel", host: Host, batch: KernelBatc
 
 
 def needs_kernels(record: PortRecord, model: "WorldModel", request: PortRequest) -> bool:
-    """True when a target asks for the triton backend and the model's family computes by kernels."""
-    asked = any("triton" in building(record.targets[profile.name]) for profile in request.profiles)
+    """True when a backend that builds here computes by kernels, and the model's family does so too."""
+    asked = any(WITH_KERNELS & set(building(record.targets[profile.name])) for profile in request.profiles)
     return asked and model.use_kernels is not None
 
 

@@ -90,10 +90,11 @@ class Workshop:
                 self._settle(stage, folder, _work(stage, folder))
 
     @contextmanager
-    def background(self, jobs: int) -> Iterator[Callable[[Stage], None]]:
+    def background(self, jobs: int) -> Iterator[Callable[..., None]]:
         """Run stages beside those of this thread, at most `jobs` at once; all have ended when the block has.
 
-        The stages given must not depend on one another, nor on one of this thread that has not ended.
+        Stages that are given together run one after the other, so that one may depend on those before it. Others must
+        not depend on one another, nor on one of this thread that has not ended.
 
         Raises:
             PortingError: the first that a stage in the background raised.
@@ -101,8 +102,12 @@ class Workshop:
         with _pool(jobs) as pool:
             running: list[Future[None]] = []
 
-            def submit(stage: Stage) -> None:
-                running.append(pool.submit(self.run, stage))
+            def run_all(stages: tuple[Stage, ...]) -> None:
+                for stage in stages:
+                    self.run(stage)
+
+            def submit(*stages: Stage) -> None:
+                running.append(pool.submit(run_all, stages))
 
             yield submit
             for future in as_completed(running):

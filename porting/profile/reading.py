@@ -18,6 +18,7 @@ BACKEND_KINDS: dict[str, frozenset[str]] = {
     "openvino": frozenset({"cpu"}),
     "inductor": frozenset({"cpu", "cuda", "hip"}),
     "tensorrt": frozenset({"cuda"}),
+    "tensorrt_plugins": frozenset({"cuda"}),
     "tensorrt_rtx": frozenset({"cuda"}),
     "triton": frozenset({"cuda", "hip"}),
     "onnxruntime_tensorrt": frozenset({"cuda"}),

@@ -16,6 +16,7 @@ PACKAGES = {
     "openvino": ("openvino", "worldport[openvino]"),
     "inductor": ("torch", "worldport[torch]"),
     "tensorrt": ("tensorrt", "worldport[tensorrt]"),
+    "tensorrt_plugins": ("tensorrt", "worldport[tensorrt]"),
     "tensorrt_rtx": ("tensorrt_rtx", "worldport[tensorrt-rtx]"),
     "onnxruntime_cuda": ("onnxruntime", "worldport[onnxruntime-gpu]"),
     "onnxruntime_tensorrt": ("onnxruntime", "worldport[onnxruntime-gpu]"),

@@ -16,13 +16,13 @@ import torch
 from porting.adapters.world_model import WorldModel
 from porting.compilers.plugin_ptx import assemble, rewrite_entry
 from porting.compilers.plugins import NAMESPACE, _require_plain_launch, order_arguments
-from porting.compilers.triton import find_kernel_calls, make_stand_ins
+from porting.compilers.kernel_calls import find_kernel_calls, make_stand_ins
 from porting.errors import CompileError
 from porting.export.kernel_variant import export_kernel_graph, export_kernel_variant
 from porting.export.local_functions import METADATA
 from porting.kernel_compiler.elf import ElfFile
 from porting.kernel_library.operators import register_operators
-from tests.compilers.variants import make_request, run_python, tiny_variant_model
+from tests.compilers.variants import compile_in, make_request, tiny_variant_model
 
 PARAMETER_ATTRIBUTE = 0x17
 """EIATTR_KPARAM_INFO of a cubin's .nv.info.<kernel>: ordinal, offset and size of each parameter."""
@@ -44,15 +44,15 @@ def components(model: WorldModel, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def _generate(root: Path, model: WorldModel, components: Path, name: str, target: str) -> dict[str, Any]:
-    """What a child that compiles answers; its file, if any, lies in <bundle>/<target>."""
-    out = components.parent / target
-    out.mkdir(exist_ok=True)
-    question = out / "request.json"
-    question.write_text(make_request(model.program.component(name), components, out, target).model_dump_json())
-    done = run_python(root, ["-m", "porting.compilers.plugins", str(question)])
-    assert done.returncode == 0, done.stdout + done.stderr
-    answer: dict[str, Any] = json.loads((out / "plugins.json").read_text())
-    return answer
+    """What a child that compiles answers; its files, if any, lie in <bundle>/<target>."""
+    asked = make_request(model.program.component(name), components, components.parent / target, target)
+    return compile_in(root, asked.model_copy(update={"with_plugins": True}))
+
+
+def _plugins_of(answer: dict[str, Any]) -> str:
+    """What the attestation says of them; the file is the artifact's last."""
+    assert answer["files"][-1].endswith(".triton.plugins.py")
+    return str(answer["attestation"]["detail"]["tensorrt plugins"])
 
 
 class _Registered(SimpleNamespace):
@@ -164,8 +164,8 @@ def test_there_is_a_plugin_for_every_function_of_the_graph(
 ) -> None:
     import onnx
 
-    assert generated == {"file": "denoiser.plugins.py", "refused": {}}
-    registered = _import(components.parent / "sm_100" / "denoiser.plugins.py", monkeypatch)
+    assert _plugins_of(generated) == "6 of 6 uses of kernels, compiled here, not run"
+    registered = _import(components.parent / "sm_100" / "denoiser.triton.plugins.py", monkeypatch)
     graph = onnx.load(components / "denoiser.kernels.onnx")
     described = json.loads({p.key: p.value for p in graph.metadata_props}[METADATA])
     assert registered.keys() == {f"{NAMESPACE}::{function.name}" for function in graph.functions}
@@ -179,7 +179,7 @@ def test_there_is_a_plugin_for_every_function_of_the_graph(
 def test_tensorrt_passes_inputs_then_integers_then_outputs(
     generated: dict[str, Any], components: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registered = _import(components.parent / "sm_100" / "denoiser.plugins.py", monkeypatch)
+    registered = _import(components.parent / "sm_100" / "denoiser.triton.plugins.py", monkeypatch)
     for identity, known in registered.items():
         symbol, ptx, launch, integers = known.implement(*[None] * len(known.inputs), (None,) * known.outputs, 0)
         assert symbol == "kernel"
@@ -199,7 +199,7 @@ def test_the_order_is_the_kernels_signature_brought_into_tensorrts(
     generated: dict[str, Any], components: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """adaln's kernel takes x, scale, shift, y, tokens, width, eps: parameters 0 to 6."""
-    registered = _import(components.parent / "sm_100" / "denoiser.plugins.py", monkeypatch)
+    registered = _import(components.parent / "sm_100" / "denoiser.triton.plugins.py", monkeypatch)
     (known,) = [plugin for identity, plugin in registered.items() if identity.startswith(f"{NAMESPACE}::adaln_")]
     _, ptx, launch, integers = known.implement(None, None, None, (None,), 0)
     assert _declared(ptx) == [f"kernel_param_{index}" for index in (0, 1, 2, 4, 5, 3)]
@@ -208,7 +208,7 @@ def test_the_order_is_the_kernels_signature_brought_into_tensorrts(
     tuning = register_operators()["adaln"].tuning_for("cuda:100", torch.float32)
     assert (launch.grid_x, launch.grid_y, launch.grid_z) == (math.ceil(4 / tuning["BLOCK_TOKENS"]), 1, 1)
     assert launch.block_x == 32 * tuning["num_warps"]
-    text = (components.parent / "sm_100" / "denoiser.plugins.py").read_text(encoding="utf-8")
+    text = (components.parent / "sm_100" / "denoiser.triton.plugins.py").read_text(encoding="utf-8")
     assert "in this order: x_ptr, scale_ptr, shift_ptr, tokens, width, y_ptr." in text
 
 
@@ -216,8 +216,8 @@ def test_older_chips_have_an_assembler_of_their_own(
     project_root: Path, model: WorldModel, components: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = _generate(project_root, model, components, "decoder", "sm_89")
-    assert answer["refused"] == {}
-    registered = _import(components.parent / "sm_89" / answer["file"], monkeypatch)
+    assert "is none" not in _plugins_of(answer)
+    registered = _import(components.parent / "sm_89" / "decoder.triton.plugins.py", monkeypatch)
     program = torch.export.load(components / "decoder.triton.pt2")
     shapes = {(c.kernel.name, tuple(make_stand_ins(c.node)[0].shape)) for c in find_kernel_calls(program)}
     assert len(registered) == len(shapes)
@@ -229,7 +229,7 @@ def test_older_chips_have_an_assembler_of_their_own(
 
 def test_amd_has_no_plugins(project_root: Path, model: WorldModel, components: Path) -> None:
     answer = _generate(project_root, model, components, "decoder", "gfx950")
-    assert answer == {"error": "decoder for triton fp32: TensorRT has no plugins for gfx950; leave them out"}
+    assert answer["error"] == "decoder for triton fp32: TensorRT has no plugins for gfx950; leave them out"
 
 
 PTX = """.version 8.7

@@ -12,7 +12,8 @@ from torch import nn
 
 from porting.adapters.world_model import WorldModel
 from porting.compilers import compile_component
-from porting.compilers.triton import compile_artifact, make_stand_ins, name_architecture
+from porting.compilers.kernel_calls import make_stand_ins, name_architecture
+from porting.compilers.triton import compile_artifact
 from porting.errors import CompileError
 from porting.export.kernel_variant import export_kernel_variant
 from porting.kernel_compiler.elf import ElfFile
