@@ -7,6 +7,7 @@ from pydantic import Field
 from porting.tensor_spec import Model
 
 Bound = Literal["compute", "memory"]
+FrameBound = Literal["compute", "memory", "copies"]
 
 
 class ComponentWork(Model):
@@ -28,6 +29,8 @@ class ComponentWork(Model):
     """Read and written when every operator fetches its inputs and stores its outputs: what no fusion would cost."""
     operators: dict[str, int]
     """How many of each operator were counted."""
+    convolution_flops: int = 0
+    """Of the matrix products, those of convolutions over windows: Winograd's way makes fewer of them."""
     uncounted: dict[str, int] = {}
     """Operators whose work is not known here, with how many there are; the counts are too low by theirs."""
 
@@ -117,6 +120,9 @@ class ComponentFloor(Model):
     bound: Bound
     measured_ms: float | None = None
     """Its calls of a median frame; None was not measured."""
+    impossible_ms: float = 0.0
+    """A time below this was not measured right, or is not that of all the work; every doubt about the floor is in
+    it."""
 
     @property
     def floor_ms(self) -> float:
@@ -126,35 +132,6 @@ class ComponentFloor(Model):
     @property
     def achieved(self) -> float | None:
         """Share of the limit that was reached: the floor over the measured time."""
-        return None if self.measured_ms is None else self.floor_ms / self.measured_ms
-
-
-class FrameLimit(Model):
-    """A frame's floor on some peaks, beside what was measured."""
-
-    work: FrameWork
-    peaks: Peaks
-    components: tuple[ComponentFloor, ...]
-    copy_ms: float
-    """The host's copies of slices and inputs."""
-    measured_ms: float | None = None
-    """A median frame."""
-    incomplete: dict[str, int] = {}
-    """Operators that are in no count: the true floor is higher."""
-
-    @property
-    def floor_ms(self) -> float:
-        """Components run one after the other, so their floors add up."""
-        return sum(floor.floor_ms for floor in self.components) + self.copy_ms
-
-    @property
-    def floor_fps(self) -> float:
-        """Frames per second that nothing can exceed on these peaks."""
-        return 1000.0 / self.floor_ms
-
-    @property
-    def achieved(self) -> float | None:
-        """The frame's floor over its measured time."""
         return None if self.measured_ms is None else self.floor_ms / self.measured_ms
 
 
@@ -173,3 +150,86 @@ class Calibration(Model):
     threads: int
     peaks: Peaks
     samples: tuple[CalibrationSample, ...]
+    disturbances: tuple[str, ...] = ()
+    """What else the machine did meanwhile: it can only make the peaks too low."""
+
+
+class OperatorTime(Model):
+    """One operator of the code that runs, as the runtime's own profiler tells."""
+
+    name: str
+    kind: str
+    """As the runtime calls it: "FusedConv", "aten::addmm"."""
+    ms: float
+    """Of one call of the component, all its runs together: the median call."""
+    share: float
+    """Of the call's time."""
+    floor_ms: float | None = None
+    """The least that it can take on the same peaks; None where the runtime does not tell what it computes."""
+
+    @property
+    def achieved(self) -> float | None:
+        """The operator's floor over its time."""
+        return None if self.floor_ms is None or self.ms <= 0 else self.floor_ms / self.ms
+
+
+class ComponentProfile(Model):
+    """Where the time of one call of a component's chosen artifact goes."""
+
+    component: str
+    backend: str
+    source: str = ""
+    """Whose profiler."""
+    call_ms: float | None = None
+    """A median call without the profiler."""
+    calls: int = 0
+    """That were profiled."""
+    operators: tuple[OperatorTime, ...] = ()
+    """Those that took most, descending."""
+    others_ms: float = 0.0
+    """All further operators together."""
+    reason: str = ""
+    """Why there is no profile, or what it does not see."""
+
+
+class FrameLimit(Model):
+    """A frame's floor on some peaks, beside what was measured."""
+
+    work: FrameWork
+    peaks: Peaks
+    components: tuple[ComponentFloor, ...]
+    copy_ms: float
+    """The host's copies of slices and inputs."""
+    measured_ms: float | None = None
+    """A median frame."""
+    incomplete: dict[str, int] = {}
+    """Operators that are in no count: the true floor is higher."""
+    calibration: Calibration | None = None
+    """How the peaks were measured; None where they are a profile's."""
+    assumptions: tuple[str, ...] = ()
+    """What is taken for granted, in words."""
+    profiles: tuple[ComponentProfile, ...] = ()
+    """What the time of the components that a frame calls is spent on, where it ran here."""
+
+    @property
+    def floor_ms(self) -> float:
+        """Components run one after the other, so their floors add up."""
+        return sum(floor.floor_ms for floor in self.components) + self.copy_ms
+
+    @property
+    def floor_fps(self) -> float:
+        """Frames per second that nothing can exceed on these peaks."""
+        return 1000.0 / self.floor_ms
+
+    @property
+    def bound(self) -> FrameBound:
+        """What most of the floor is made of."""
+        parts: dict[FrameBound, float] = {"compute": 0.0, "memory": 0.0, "copies": self.copy_ms}
+        for floor in self.components:
+            parts[floor.bound] += floor.floor_ms
+        return max(parts, key=lambda part: parts[part])
+
+    @property
+    def achieved(self) -> float | None:
+        """The frame's floor over its measured time."""
+        return None if self.measured_ms is None else self.floor_ms / self.measured_ms

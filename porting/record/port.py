@@ -8,6 +8,7 @@ from porting.profile import Profile
 from porting.program import Program
 from porting.record.artifacts import ArtifactRecord, ChainLink, KernelRecord
 from porting.record.checks import Check, Outcome, Step
+from porting.record.limit import FrameLimit
 from porting.record.made import CheckpointRecord, ComponentRecord, FileRecord, Host, Sha256, TraceRecord
 from porting.record.parity import ParityEvidence
 from porting.record.throughput import ThroughputEvidence
@@ -45,6 +46,8 @@ class TargetRecord(Model):
     kernels: tuple[KernelRecord, ...] = ()
     parity: ParityEvidence | None = None
     throughput: ThroughputEvidence | None = None
+    limit: FrameLimit | None = None
+    """What the hardware would allow, beside what was measured; a projection where the target did not run."""
     verdict: Verdict | None = None
 
 

@@ -1,11 +1,11 @@
 """Measures in a second or two what this host's CPU does at most: a matrix product in fp32, and copies of several sizes.
 
+A peak is the fastest repetition: whatever else the machine does can only make one slower.
 The child process that measures gets its thread count before BLAS is loaded; in this process it could not change.
 """
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from collections import defaultdict
@@ -17,11 +17,12 @@ from porting.record.limit import Bandwidth, Calibration, CalibrationSample, Peak
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 TIMEOUT_SECONDS = 120.0
 
-Measure = Callable[[int], list[CalibrationSample]]
+Measure = Callable[[int], tuple[list[CalibrationSample], tuple[str, ...]]]
+"""Samples, and what else the machine did meanwhile."""
 
 
 def calibrate_host(threads: int, measure: Measure | None = None) -> Calibration:
-    """Peaks of this host with that many threads: the best size's median, every raw sample kept.
+    """Peaks of this host with that many threads: the best size's fastest repetition, every raw sample kept.
 
     Args:
         threads: as many as the runtimes are given.
@@ -30,8 +31,8 @@ def calibrate_host(threads: int, measure: Measure | None = None) -> Calibration:
     Raises:
         RunnerError: the child could not measure.
     """
-    samples = tuple((measure or _measure_in_child)(threads))
-    rates = _median_rates(samples)
+    samples, disturbances = (measure or _measure_in_child)(threads)
+    rates = _best_rates(samples)
     products = {size: rate for (what, size), rate in rates.items() if what == "matmul"}
     copies = {size: rate for (what, size), rate in rates.items() if what == "copy"}
     if not products or not copies:
@@ -46,27 +47,29 @@ def calibrate_host(threads: int, measure: Measure | None = None) -> Calibration:
         projected=False,
         source="measured on this host: numpy's fp32 matrix product and copies",
     )
-    return Calibration(threads=threads, peaks=peaks, samples=samples)
+    return Calibration(threads=threads, peaks=peaks, samples=tuple(samples), disturbances=disturbances)
 
 
-def _median_rates(samples: tuple[CalibrationSample, ...]) -> dict[tuple[str, int], float]:
-    """(what, size) -> operations or bytes per second of the median repetition."""
+def _best_rates(samples: list[CalibrationSample]) -> dict[tuple[str, int], float]:
+    """(what, size) -> operations or bytes per second of the fastest repetition."""
     times: dict[tuple[str, int], list[float]] = defaultdict(list)
     for sample in samples:
         times[sample.what, sample.size].append(sample.seconds)
     return {
-        (what, size): (2 * size**3 if what == "matmul" else size) / statistics.median(seconds)
+        (what, size): (2 * size**3 if what == "matmul" else size) / min(seconds)
         for (what, size), seconds in times.items()
     }
 
 
-def _measure_in_child(threads: int) -> list[CalibrationSample]:
+def _measure_in_child(threads: int) -> tuple[list[CalibrationSample], tuple[str, ...]]:
     environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
     command = [sys.executable, "-m", "porting.roofline.worker", str(threads)]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True
         )
-        return [CalibrationSample.model_validate(sample) for sample in json.loads(done.stdout)]
-    except (OSError, subprocess.SubprocessError, ValueError) as cause:
+        found = json.loads(done.stdout)
+        samples = [CalibrationSample.model_validate(sample) for sample in found["samples"]]
+        return samples, tuple(found["disturbances"])
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as cause:
         raise RunnerError(f"calibration: the child process measured nothing ({cause}); see that numpy runs") from cause

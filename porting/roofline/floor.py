@@ -7,6 +7,14 @@ from collections.abc import Mapping
 
 from porting.record.limit import ComponentFloor, ComponentWork, FrameLimit, FrameWork, Peaks
 
+FEWER_PRODUCTS = 4.0
+"""Winograd's F(4x4, 3x3) makes a convolution over a window with so many times fewer products than are counted."""
+BETTER_CODE = 1.5
+"""The product that a peak is measured with may fall short of the units' own rate by a third, and a clock may boost."""
+NEARER_CACHE = 4.0
+"""A peak's copies write as much as they read: reading alone is up to twice as fast, and so is a cache one step nearer,
+which may hold what a call takes although the calibration's smallest working set did not fit."""
+
 
 def limit_frame(
     work: FrameWork,
@@ -47,4 +55,16 @@ def _floor(work: ComponentWork, peaks: Peaks, measured_ms: float | None) -> Comp
         memory_ms=memory,
         bound="compute" if compute >= memory else "memory",
         measured_ms=measured_ms,
+        impossible_ms=work.calls_per_frame * _impossible_ms(work, peaks),
     )
+
+
+def _impossible_ms(work: ComponentWork, peaks: Peaks) -> float:
+    """A time of one call that no code can stay below, whatever the floor's own figures are off by.
+
+    Arithmetic beside products is left out: some of it is of constants, which a compiler folds.
+    """
+    products = work.matrix_flops - work.convolution_flops * (1.0 - 1.0 / FEWER_PRODUCTS)
+    compute = products / (peaks.matrix_flops_per_second * BETTER_CODE)
+    moved = work.compulsory_bytes
+    return 1000.0 * max(compute, moved / (peaks.bandwidth(moved) * NEARER_CACHE))

@@ -62,6 +62,7 @@ def count_graph(
         unfused_bytes=tally.unfused_bytes,
         operators=dict(sorted(tally.counted.items())),
         uncounted=dict(sorted(tally.uncounted.items())),
+        convolution_flops=tally.convolution_flops,
     )
 
 
@@ -69,6 +70,7 @@ def count_graph(
 class _Tally:
     matrix_flops: int = 0
     vector_flops: int = 0
+    convolution_flops: int = 0
     copy_bytes: int = 0
     unfused_bytes: int = 0
     counted: Counter[str] = field(default_factory=Counter)
@@ -79,6 +81,7 @@ class _Tally:
         self.counted[node.op_type] += 1
         self.matrix_flops += work.matrix_flops
         self.vector_flops += work.vector_flops
+        self.convolution_flops += work.convolution_flops
         self.unfused_bytes += moved
         self.copy_bytes += moved if work.moves_only else 0
 

@@ -73,6 +73,8 @@ class NodeWork:
     read_bytes: int = 0
     written_bytes: int = 0
     moves_only: bool = False
+    convolution_flops: int = 0
+    """Of the matrix products, those of a convolution over a window."""
 
 
 def count_node(node: ir.Node, size_of: Callable[[ir.Value], int]) -> NodeWork:
@@ -98,7 +100,8 @@ def count_node(node: ir.Node, size_of: Callable[[ir.Value], int]) -> NodeWork:
     written = sum(size_of(value) for value in node.outputs if is_wanted(value))
     fetched = sum(size_of(value) for value in node.inputs if value is not None)
     read = written if kind in READS_WHAT_IT_TAKES else fetched
-    return NodeWork(matrix_flops, (vector or 0) + more, read, written, kind in MOVES)
+    windowed = matrix_flops if kind == "Conv" and math.prod(shape_of(node.inputs[1])[2:]) > 1 else 0
+    return NodeWork(matrix_flops, (vector or 0) + more, read, written, kind in MOVES, windowed)
 
 
 def shape_of(value: ir.Value | None) -> Shape:

@@ -67,6 +67,13 @@ def test_units_of_their_own_do_other_arithmetic_meanwhile() -> None:
     assert limit_frame(work, apart).floor_ms == pytest.approx(limit_frame(work, PEAKS).floor_ms / 2)
 
 
+def test_a_frame_is_bound_by_what_its_floor_is_mostly_made_of() -> None:
+    busy, fed = component("busy", 3_000_000, 0, 0), component("fed", 0, 0, 2_000_000)
+    assert limit_frame(frame(busy, fed), PEAKS).bound == "compute"
+    assert limit_frame(frame(busy, fed, fed), PEAKS).bound == "memory"
+    assert limit_frame(frame(busy, ring_bytes=9_000_000), PEAKS).bound == "copies"
+
+
 def test_operators_that_were_not_counted_are_carried_along() -> None:
     odd = component("odd", 1, 1, 1).model_copy(update={"uncounted": {"Det": 2}})
     assert limit_frame(frame(odd, odd), PEAKS).incomplete == {"Det": 4}
@@ -89,23 +96,36 @@ def test_a_peak_that_no_source_gives_is_an_error(project_root: Path) -> None:
         peaks_of_device(read_profile(project_root / "profiles/cpu.toml"), "fp32")
 
 
-def samples(threads: int) -> list[CalibrationSample]:
-    products = [("matmul", 100, seconds) for seconds in (1.0, 2.0, 50.0)] + [("matmul", 200, 4.0)]
-    copies = [("copy", 4000, seconds) for seconds in (1.0, 2.0, 3.0)] + [("copy", 1000, 0.25)]
-    return [CalibrationSample(what=w, size=n, seconds=s) for w, n, s in products + copies]
+def samples(threads: int) -> tuple[list[CalibrationSample], tuple[str, ...]]:
+    products = [("matmul", 100, seconds) for seconds in (3.0, 2.0, 50.0)] + [("matmul", 200, 4.0)]
+    copies = [("copy", 4000, seconds) for seconds in (4.0, 2.0, 3.0)] + [("copy", 1000, 0.25)]
+    return [CalibrationSample(what=w, size=n, seconds=s) for w, n, s in products + copies], ("it was busy",)
 
 
-def test_a_calibration_takes_medians_and_keeps_every_sample() -> None:
+def test_a_calibration_takes_the_fastest_repetition_and_keeps_every_sample() -> None:
     found = calibrate_host(2, samples)
     assert found.peaks.matrix_flops_per_second == 2 * 200**3 / 4.0
     assert [(p.working_set_bytes, p.bytes_per_second) for p in found.peaks.bandwidths] == [(1000, 4000), (4000, 2000)]
     assert len(found.samples) == 8
     assert not found.peaks.projected
+    assert found.disturbances == ("it was busy",)
 
 
 def test_a_calibration_without_samples_of_both_is_an_error() -> None:
     with pytest.raises(RunnerError, match="no samples"):
-        calibrate_host(1, lambda threads: [s for s in samples(threads) if s.what == "copy"])
+        calibrate_host(1, lambda threads: ([s for s in samples(threads)[0] if s.what == "copy"], ()))
+
+
+def test_what_is_impossible_is_below_every_doubt_about_the_floor() -> None:
+    work = component("part", 3_000_000, 1_000_000, 1_000)
+    (plain,) = limit_frame(frame(work), PEAKS).components
+    windowed = work.model_copy(update={"convolution_flops": 3_000_000})
+    (fewer,) = limit_frame(frame(windowed), PEAKS).components
+    (fed,) = limit_frame(frame(component("fed", 0, 0, 1_000_000)), PEAKS).components
+    assert plain.floor_ms == fewer.floor_ms == pytest.approx(4.0)
+    assert plain.impossible_ms == pytest.approx(3.0 / 1.5)
+    assert fewer.impossible_ms == pytest.approx(3.0 / 4 / 1.5)
+    assert fed.impossible_ms == pytest.approx(fed.floor_ms / 4)
 
 
 def test_this_host_can_be_calibrated() -> None:
