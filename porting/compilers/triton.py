@@ -29,7 +29,7 @@ from porting.compilers.kernel_calls import KernelCall, find_kernel_calls, make_s
 from porting.compilers.plugins import write_plugins
 from porting.errors import CompileError, KernelError
 from porting.kernel_compiler import amd, nvidia
-from porting.kernel_compiler.evidence import CompiledCode, StaticEvidence
+from porting.kernel_compiler.evidence import CompiledCode, StaticEvidence, claims_tensor_cores
 from porting.kernel_compiler.offline import BINARIES, TEXTS, Launch, NamedTarget, make_target, recorded_launches
 from porting.kernel_compiler.request import ENVIRONMENT
 from porting.kernel_library.launch_cache import (
@@ -41,7 +41,7 @@ from porting.kernel_library.launch_cache import (
     write_launches,
 )
 from porting.kernel_library.operators import computing_by, register_operators, registered_kernel
-from porting.record import Attestation
+from porting.record import Attestation, LaunchRecord
 from porting.tensor_spec import UNIT_ROUNDOFF, Precision
 
 READERS = {"cuda": nvidia.read_evidence, "hip": amd.read_evidence}
@@ -235,6 +235,7 @@ def attest(request: CompileRequest, program: ExportedProgram, compiled: list[Com
         precision_asked=request.precision,
         layers_by_precision=dict(Counter(node_precision(node) for node in computing)),
         layers_by_backend={KERNEL: kernels.total(), LIBRARY: library.total()},
+        launches=record_launches(compiled),
         detail={
             "kernels": ", ".join(f"{name} {count}" for name, count in sorted(kernels.items())),
             "binaries": str(len(binaries)),
@@ -244,6 +245,32 @@ def attest(request: CompileRequest, program: ExportedProgram, compiled: list[Com
             "versions": f"triton {triton.__version__}, torch {torch.__version__}",
         },
         read_from="exported graph and ELF files of its kernels",
+    )
+
+
+def record_launches(compiled: list[Compiled]) -> tuple[LaunchRecord, ...]:
+    """Every specialisation that is launched, once for each grid, with what its binary holds."""
+    places = [(c.launch.compiled.hash, tuple(c.launch.grid)) for c in compiled]
+    counts, first = Counter(places), dict(zip(reversed(places), reversed(compiled), strict=True))
+    return tuple(
+        LaunchRecord(
+            kernel=made.call.kernel.name,
+            variant=made.variant,
+            launches=counts[place],
+            grid=made.launch.grid,
+            tuning=made.tuning,
+            tensor_cores_claimed=claims_tensor_cores(made.call.kernel.tensor_cores, made.variant),
+            registers=made.evidence.registers,
+            spill_store_bytes=made.evidence.spill_store_bytes,
+            spill_load_bytes=made.evidence.spill_load_bytes,
+            scratch_bytes=made.evidence.scratch_bytes,
+            scalar_spills=made.evidence.scalar_spills,
+            instructions=made.evidence.instructions,
+            tensor_instructions=made.evidence.tensor_instructions,
+            native_tensor_instructions=made.evidence.native_tensor_instructions,
+            unknown=made.evidence.unknown,
+        )
+        for place, made in ((place, first[place]) for place in counts)
     )
 
 

@@ -4,6 +4,35 @@ from porting.record.made import Sha256
 from porting.tensor_spec import Model, Precision
 
 
+class LaunchRecord(Model):
+    """One specialisation of a kernel that a component launches, and what stands in its machine code.
+
+    A figure that could not be read is None and has its reason in `unknown`; it is never 0.
+    """
+
+    kernel: str
+    variant: str
+    launches: int
+    """In one call of the component."""
+    grid: tuple[int, ...]
+    tuning: dict[str, int]
+    tensor_cores_claimed: bool
+    registers: int | None
+    """Vector registers a thread."""
+    spill_store_bytes: int | None
+    spill_load_bytes: int | None
+    scratch_bytes: int | None
+    """Local memory of a thread."""
+    scalar_spills: int | None = None
+    """Scalar registers kept in lanes of vector registers; AMD only."""
+    instructions: int | None
+    tensor_instructions: dict[str, int] = {}
+    """Matrix instructions by mnemonic."""
+    native_tensor_instructions: int | None
+    unknown: dict[str, str] = {}
+    """Field -> why it could not be read."""
+
+
 class Attestation(Model):
     """What is really in an artifact, read back from the compiled thing itself."""
 
@@ -13,6 +42,8 @@ class Attestation(Model):
     detail: dict[str, str] = {}
     read_from: str
     """The runtime's own account: "onnxruntime profile", "openvino runtime model", ..."""
+    launches: tuple[LaunchRecord, ...] = ()
+    """The component's own launches of kernels, of a backend that compiles each of them."""
 
 
 class ArtifactRecord(Model):

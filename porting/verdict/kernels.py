@@ -5,7 +5,7 @@ What a kernel file itself says that a chip cannot take is left out of the checks
 
 from collections.abc import Callable
 
-from porting.record import Check, KernelRecord, Outcome, Step, TargetRecord
+from porting.record import Check, KernelRecord, LaunchRecord, Outcome, Step, TargetRecord
 from porting.verdict.evidence import failed, not_measured, passed, say_names
 
 COMPILED = "kernels have binaries"
@@ -34,7 +34,7 @@ def check_kernels(target: TargetRecord) -> tuple[Check, ...]:
         own = [record for record in made if record.kernel == name]
         checks += [
             _check_aspect(ARCHITECTURE, name, own, _find_architecture),
-            _check_aspect(REGISTERS, name, own, _find_spills),
+            _check_aspect(REGISTERS, name, own, find_spills),
         ]
         # Nobody publishes the limits of some chips: nothing is said of them, neither good nor bad.
         limited = [
@@ -44,7 +44,7 @@ def check_kernels(target: TargetRecord) -> tuple[Check, ...]:
             checks.append(_check_aspect(FITS, name, limited, _find_room))
         claimed = [record for record in own if record.tensor_cores_claimed]
         if claimed:
-            checks.append(_check_aspect(MATRIX_UNITS, name, claimed, _find_matrix_units))
+            checks.append(_check_aspect(MATRIX_UNITS, name, claimed, find_matrix_units))
     return tuple(checks)
 
 
@@ -95,7 +95,8 @@ def _find_architecture(record: KernelRecord) -> Finding:
     return Outcome.PASSED, found
 
 
-def _find_spills(record: KernelRecord) -> Finding:
+def find_spills(record: KernelRecord | LaunchRecord) -> Finding:
+    """Whether values of a thread went to memory and back."""
     sizes = {
         "spill_store_bytes": record.spill_store_bytes,
         "spill_load_bytes": record.spill_load_bytes,
@@ -122,7 +123,8 @@ def _find_room(record: KernelRecord) -> Finding:
     return Outcome.PASSED, f"{record.resident_programs} at once, limited by {record.occupancy_limiter}"
 
 
-def _find_matrix_units(record: KernelRecord) -> Finding:
+def find_matrix_units(record: KernelRecord | LaunchRecord) -> Finding:
+    """Whether the matrix units take the variant itself, in code that claims them."""
     if record.instructions is None or record.native_tensor_instructions is None:
         return Outcome.NOT_MEASURED, _why(record, "instructions")
     count = sum(record.tensor_instructions.values())
@@ -134,7 +136,7 @@ def _find_matrix_units(record: KernelRecord) -> Finding:
     return Outcome.PASSED, f"{said}, {record.native_tensor_instructions} of {count} native"
 
 
-def _why(record: KernelRecord, field: str) -> str:
+def _why(record: KernelRecord | LaunchRecord, field: str) -> str:
     return f"{field.replace('_', ' ')} could not be read ({record.unknown.get(field, 'no reason is given')})"
 
 

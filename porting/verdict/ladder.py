@@ -6,6 +6,7 @@ from porting.verdict.artifacts import check_artifacts, check_attestations
 from porting.verdict.export import check_exports
 from porting.verdict.interpreted import check_interpreted
 from porting.verdict.kernels import check_kernels
+from porting.verdict.launches import check_launches
 from porting.verdict.parity import check_parity
 from porting.verdict.throughput import check_throughput
 
@@ -33,6 +34,7 @@ def judge_target(record: PortRecord, target: str, highest_possible: Step) -> Ver
         Step.COMPILED: check_artifacts(record.program, found),
         Step.ATTESTED: (
             *check_attestations(record.program, found),
+            *check_launches(record.program, found),
             *check_kernels(found),
             *check_interpreted(record, found),
         ),

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from porting.adapters.world_model import WorldModel
+from porting.compilers.kernel_calls import find_kernel_calls, make_stand_ins
 from porting.compilers.plugin_ptx import assemble, rewrite_entry
 from porting.compilers.plugins import NAMESPACE, _require_plain_launch, order_arguments
-from porting.compilers.kernel_calls import find_kernel_calls, make_stand_ins
 from porting.errors import CompileError
 from porting.export.kernel_variant import export_kernel_graph, export_kernel_variant
 from porting.export.local_functions import METADATA

@@ -84,6 +84,13 @@ def test_the_attestation_counts_kernels_and_library_calls(artifact: ArtifactReco
     assert sum(found.layers_by_precision.values()) == sum(found.layers_by_backend.values())
     assert found.detail["architecture in the binaries"] == "cuda:120"
     assert found.detail["spilled bytes"].isdigit()
+    assert sum(launch.launches for launch in found.launches) == found.layers_by_backend["triton kernel"]
+    assert {launch.kernel for launch in found.launches} == KERNELS
+    for launch in found.launches:
+        assert launch.spill_store_bytes == launch.spill_load_bytes == launch.scratch_bytes == 0
+        assert (launch.registers or 0) > 0
+        assert (launch.instructions or 0) > 0
+        assert not launch.tensor_cores_claimed  # of float32, whose exact product has none
 
 
 def test_the_first_frame_on_the_device_compiles_nothing(
