@@ -63,7 +63,7 @@ def test_a_spill_fails_the_target(field: str) -> None:
     record = launching(changed(**{field: 16}), NORM)
     (failure,) = [check for check in judge(record).checks if check.outcome is Outcome.FAILED]
     assert (failure.step, failure.name, failure.subject) == (Step.ATTESTED, LAUNCHES, "dreamer")
-    said = "dreamer (onnxruntime) for cpu launches ring_attention in bfloat16 on grid 4 x 8"    )
+    said = "dreamer (onnxruntime) for cpu launches ring_attention in bfloat16 on grid 4 x 8"
     assert said in failure.reason
     assert f"6 times: 16 {field.replace('_', ' ')}, beside 128 registers" in failure.reason
     assert "adaln" not in failure.reason
