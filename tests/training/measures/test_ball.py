@@ -9,7 +9,6 @@ from training.measures.ball import (
     measure_push_response,
     measure_rollout,
 )
-from training.measures.picture import measure_psnr
 from training.scenes.clips import Float32Array
 from training.scenes.worlds import BallClips, make_clips, render, simulate
 
@@ -101,12 +100,6 @@ def test_a_rollout_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         measure_rollout(np.zeros(shape, np.float32), clips, context)
-
-
-def test_psnr_is_the_formula_on_clipped_frames() -> None:
-    truth = np.ones((1, 3, 64, 64), np.float32)
-    assert measure_psnr(truth - 0.1, truth)[0] == pytest.approx(20, abs=0.01)
-    assert measure_psnr(truth + 5, truth)[0] == pytest.approx(60)
 
 
 def test_the_locator_finds_the_ball_where_it_is(clips: BallClips) -> None:
