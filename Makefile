@@ -7,7 +7,7 @@ LOCKED_TORCH := 2.13.0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install port test slow lock train clean
+.PHONY: help install port gate test slow lock train clean
 
 # An outer environment must not shine through; a BLAS that starts threads of its own makes
 # tests on a shared machine many times slower.
@@ -16,6 +16,7 @@ test slow: export OPENBLAS_NUM_THREADS = 1
 
 help:
 	@echo "make port    prove the bundled world model on this machine's CPU, compile it for Blackwell, Rubin and AMD"
+	@echo "make gate    the same, then judge it by the reviewed baseline of reports/baselines"
 	@echo "make test    lint, formatting, types and every test that is not slow"
 	@echo "make slow    the slow tests"
 	@echo "make train   train a bundled world model anew: WORLD=worlds (the default), robotics or avatars"
@@ -34,6 +35,12 @@ install: .venv/.installed
 
 port: install
 	@$(BIN)/worldport port bundled:gwm-mini-worlds --target cpu --target blackwell --target rubin --target amd --out $(BUNDLE)
+
+# The baseline travels with the repository, machines do not: ratios mean the same on each of them. On the machine that
+# the baseline was made on, make gate GATE= judges frame rate, p99 and memory too.
+GATE ?= --ratios-only
+gate: port
+	@$(BIN)/worldport gate $(BUNDLE) --baseline reports/baselines/gwm-mini-worlds.json --require attested $(GATE) --junit build/gate.xml --markdown build/gate.md --bencher build/gate.json
 
 test: install
 	$(BIN)/ruff check .

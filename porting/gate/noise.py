@@ -83,7 +83,7 @@ def find_rate_tolerance(rates: Sequence[float], times: Sequence[Distribution], a
         "the least assumed of a machine that others use too": -math.log(1 - RATE_FLOOR),
     }
     basis = max(found, key=lambda key: found[key])
-    return _worse_by_less(found[basis], found[basis] / 3, f"{basis}, {found[basis]:.1%}")
+    return _worse_by_less(found[basis], found[basis] / 3, basis)
 
 
 def find_tail_tolerance(times: Sequence[Distribution]) -> Tolerance:

@@ -175,3 +175,11 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     path.write_bytes(b" " * (5 << 20))
     with pytest.raises(RecordError, match="which no baseline has"):
         read_baseline(path)
+
+
+def test_the_bundled_models_baseline_is_as_the_command_writes_it(project_root: Path) -> None:
+    path = project_root / "reports" / "baselines" / "gwm-mini-worlds.json"
+    made = read_baseline(path)
+    assert format_baseline(made) == path.read_text(encoding="utf-8")
+    assert made.model.name == "gwm-mini-worlds"
+    assert made.targets["cpu"].throughput is not None
