@@ -19,6 +19,7 @@ from training.scenes import avatars, robotics, worlds
 from training.scenes.clips import MakeClips
 
 HELD_OUT_SEED = 777
+HELD_OUT_SCENES = 128
 SAMPLE_SEED = 4242
 HORIZON = 32
 

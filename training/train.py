@@ -18,13 +18,12 @@ from porting.adapters.gwm.denoiser import Denoiser
 from training.autoencoder import train_autoencoder
 from training.denoiser import encode_clips, train_denoiser
 from training.quality import GwmParts
-from training.recipes import RECIPES, SAMPLE_SEED, Recipe
+from training.recipes import HELD_OUT_SCENES, RECIPES, SAMPLE_SEED, Recipe
 from training.scenes.clips import draw_frames
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 SAMPLE_SCENES = 4
 SAMPLE_FRAMES = 512
-HELD_OUT_SCENES = 128
 SCENES_ON_THE_WAY = 32
 """Held-out scenes of the figures shown while it trains."""
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.training.bundled import judge, size_of
+from tests.training.bundled import size_of
+from training.judge import judge
 from training.measures.ball import BallQuality
 
 
