@@ -46,9 +46,8 @@ class Look:
     """Largest slowdown of the baseline against itself, at the level of a false alarm."""
     floor_pass: float
     bands: tuple[tail.Band, ...]
-    frame: int | None
-    """The frame number that recurs slowest; None before `LEAST_FRAME_TURNS`."""
-    slow_frame: Middle | None
+    recurring: tail.Recurring | None
+    """None before `LEAST_FRAME_TURNS`, and without it nothing passes."""
     turn_ratios: Values
     outcome: Outcome
     causes: tuple[str, ...]
@@ -89,14 +88,14 @@ def look_at(
     twin, wide = (find_middle(against_itself, level, level) for level in (miss, MIDDLE_PART * alarm))
     residuals = tail.take_residuals(log_times, middles)
     bands = tail.find_bands(residuals, (NEAR_PART * alarm, FAR_PART * alarm), miss)
-    frame, slow_frame = None, None
+    recurring = None
     if len(times) >= LEAST_FRAME_TURNS:
-        frame, slow_frame = tail.find_slow_frame(residuals, rollouts, FRAME_PART * alarm, miss)
+        recurring = tail.find_slow_frame(residuals, rollouts, FRAME_PART * alarm, miss)
     floors = [float(max(abs(bound.low), abs(bound.high))) for bound in (wide, twin)]
-    found = _find_slowness(ratio, floors[0], bands, frame, slow_frame, limit)
-    doubts = _find_doubts(ratio, floors[1], bands, limit)
+    found = _find_slowness(ratio, floors[0], bands, recurring, limit)
+    doubts = _find_doubts(ratio, floors[1], bands, recurring, limit)
     outcome = Outcome.FAILED if found else Outcome.NOT_MEASURED if doubts else Outcome.PASSED
-    return Look(ratio, twin, floors[0], floors[1], bands, frame, slow_frame, turn_ratios, outcome, found or doubts)
+    return Look(ratio, twin, floors[0], floors[1], bands, recurring, turn_ratios, outcome, found or doubts)
 
 
 def _by_group(values: Values, groups: Values | None) -> Values:
@@ -109,8 +108,7 @@ def _find_slowness(
     ratio: Middle,
     floor: float,
     bands: tuple[tail.Band, ...],
-    frame: int | None,
-    slow_frame: Middle | None,
+    recurring: tail.Recurring | None,
     limit: float,
 ) -> tuple[str, ...]:
     found = []
@@ -122,15 +120,17 @@ def _find_slowness(
                 f"{band.shares[CANDIDATE]:.2%} of frames are slow ({_say_band(band)}),"
                 f" {float(band.excess.estimate):.2%} more than the baseline's, at least {float(band.excess.low):.2%}"
             )
-    if frame is not None and slow_frame is not None and slow_frame.low > np.log1p(tail.FRAME_LIMIT):
+    if recurring is not None and recurring.low > np.log1p(tail.FRAME_LIMIT):
         found.append(
-            f"frame {frame} of the rollout is slower by {_percent(slow_frame.estimate)} each time,"
-            f" at least {_percent(slow_frame.low)}"
+            f"frame {recurring.frame} of the rollout is slower by {_percent(recurring.estimate)} each time,"
+            f" at least {_percent(recurring.low)}"
         )
     return tuple(found)
 
 
-def _find_doubts(ratio: Middle, floor: float, bands: tuple[tail.Band, ...], limit: float) -> tuple[str, ...]:
+def _find_doubts(
+    ratio: Middle, floor: float, bands: tuple[tail.Band, ...], recurring: tail.Recurring | None, limit: float
+) -> tuple[str, ...]:
     doubts = []
     if not ratio.high < np.log1p(limit):
         doubts.append(f"the slowdown may be as large as {_percent(ratio.high)}")
@@ -144,6 +144,12 @@ def _find_doubts(ratio: Middle, floor: float, bands: tuple[tail.Band, ...], limi
                 f"there may be {max(float(band.excess.high), 0.0):.2%} more slow frames ({_say_band(band)}),"
                 f" of which {seen / tail.ONE_IN:.2%} would matter"
             )
+    if recurring is None:
+        doubts.append(f"single frames are looked at after {LEAST_FRAME_TURNS} turns")
+    elif not recurring.high < np.log(tail.SLOWED):
+        doubts.append(
+            f"frame {recurring.least_known} of the rollout may be slower by {_percent(recurring.high)} each time"
+        )
     return tuple(doubts)
 
 

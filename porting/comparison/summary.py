@@ -116,9 +116,10 @@ def _record_band(band: tail.Band) -> TailBand:
 
 
 def _record_frame(look: Look) -> SlowFrame | None:
-    if look.frame is None or look.slow_frame is None:
+    found = look.recurring
+    if found is None:
         return None
-    return SlowFrame(frame=look.frame, ratio=math.exp(look.slow_frame.estimate), low=math.exp(look.slow_frame.low))
+    return SlowFrame(frame=found.frame, ratio=math.exp(found.estimate), low=math.exp(found.low))
 
 
 def _compare_components(found: Measured, seed: int, names: list[str]) -> tuple[ComponentRatio, ...]:
@@ -159,7 +160,7 @@ def _say(found: Measured, look: Look | None, settings: Settings) -> str:
         high, floor = (100 * math.expm1(float(bound)) for bound in (look.ratio.high, look.floor_pass))
         return (
             f"No slower: the ratio is {math.exp(look.ratio.estimate):.4f}, a slowdown above {max(high, 0.0):.2f} %"
-            f" would have been seen, as would one frame in {tail.ONE_IN} that is a fifth slower; the baseline differs"
-            f" from itself by less than {floor:.2f} % ({held})."
+            f" would have been seen, as would a fifth on one frame in {tail.ONE_IN} or on the same frame each time;"
+            f" the baseline differs from itself by less than {floor:.2f} % ({held})."
         )
     return f"Not measured: {'; '.join(look.causes)} ({held}); allow more time or a quieter machine."

@@ -36,6 +36,20 @@ class Band:
     """Share of frames slowed by `SLOWED` that would have come into the band."""
 
 
+@dataclass(frozen=True)
+class Recurring:
+    """Single frames of the rollout against the same of the baseline; log ratios."""
+
+    frame: int
+    """The one with the highest lower bound."""
+    estimate: float
+    low: float
+    """Holds for all frames at once."""
+    least_known: int
+    """The one with the highest upper bound."""
+    high: float
+
+
 def take_residuals(log_times: Values, middles: Values) -> Values:
     """Log times less their turn's middle, less what the same frame is on average: (turns, drivers, frames).
 
@@ -66,20 +80,20 @@ def find_bands(residuals: Values, false_alarms: tuple[float, float], false_pass:
     )
 
 
-def find_slow_frame(residuals: Values, rollouts: int, false_alarm: float, false_pass: float) -> tuple[int, Middle]:
-    """The frame number with the highest lower bound; the level is shared out among all frames of the rollout.
+def find_slow_frame(residuals: Values, rollouts: int, false_alarm: float, false_pass: float) -> Recurring:
+    """The frame numbers that are slower each time; the level is shared out among all frames of the rollout.
 
     Args:
         residuals: (turns, drivers, rollouts * frames).
         rollouts: of a turn, whose mean is one value of each frame.
         false_alarm: level of all frames together.
-        false_pass: level of one.
+        false_pass: level of each: a frame that is slow passes only if its own bound fails.
     """
     against = residuals[:, 2] - residuals[:, :2].mean(axis=1)
     against = against.reshape(len(against), rollouts, -1).mean(axis=1)
     found = find_middle(against, false_alarm / against.shape[1], false_pass)
-    worst = int(np.argmax(found.low))
-    return worst, Middle(*(np.asarray(field[worst]) for field in vars(found).values()))
+    worst, open_ = int(np.argmax(found.low)), int(np.argmax(found.high))
+    return Recurring(worst, float(found.estimate[worst]), float(found.low[worst]), open_, float(found.high[open_]))
 
 
 def _choose_edge(everything: Values) -> float:

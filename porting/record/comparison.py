@@ -125,6 +125,6 @@ class Comparison(Model):
         measured = self.turns > 0 and self.frames > 0 and all(f is not None and math.isfinite(f) for f in figures)
         if self.outcome is not Outcome.NOT_MEASURED and not measured:
             raise ValueError("a comparison cannot pass or fail without a ratio, its bounds and a noise floor")
-        if self.outcome is Outcome.PASSED and not self.tail:
+        if self.outcome is Outcome.PASSED and not (self.tail and self.slow_frame):
             raise ValueError("a comparison cannot pass without a look at slow frames")
         return self
