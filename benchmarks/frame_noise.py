@@ -61,7 +61,7 @@ def draw_turns(
     slowdown: Slowdown,
     turns: int,
     frames: int = 64,
-    rollouts: int = 2,
+    rollouts: int = 1,
 ) -> Times:
     """(turns, 3, rollouts * frames) seconds: baseline, twin, candidate."""
     blocks = rollouts * frames // BLOCK_FRAMES
@@ -70,7 +70,9 @@ def draw_turns(
     raw = random.standard_t(noise.degrees, shape).reshape(turns, -1)
     smooth = signal.lfilter([np.sqrt(1 - noise.neighbour**2)], [1, -noise.neighbour], raw, axis=1)
     late = _draw_bursts(random, noise, turns, blocks * DRIVERS)
-    log_times = (noise.frame * smooth).reshape(shape) + late.reshape(*shape[:3], 1) * (random.random(shape) < 0.5)
+    log_times = (noise.frame * smooth).reshape(shape) + late.reshape(turns, blocks, DRIVERS, 1) * (
+        random.random(shape) < 0.5
+    )
     log_times[..., 0] += 0.1
     order = random.permuted(np.tile(np.arange(DRIVERS), (turns, blocks, 1)), axis=2)
     by_driver = np.take_along_axis(log_times, np.argsort(order, axis=2)[..., None], axis=2)

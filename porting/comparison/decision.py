@@ -42,9 +42,9 @@ class Look:
 
     ratio: Middle
     twin: Middle
-    floor_alarm: float
-    """Largest slowdown of the baseline against itself, at the level of a false alarm."""
-    floor_pass: float
+    floor: float
+    """Largest slowdown that the baseline could have against itself. It guards against what the bounds of the ratio do
+    not know of; their own level is what keeps false alarms rare."""
     bands: tuple[tail.Band, ...]
     recurring: tail.Recurring | None
     """None before `LEAST_FRAME_TURNS`, and without it nothing passes."""
@@ -85,17 +85,17 @@ def look_at(
     turn_ratios = _by_group(middles[:, CANDIDATE] - middles[:, [BASELINE, TWIN]].mean(axis=1), groups)
     ratio = find_middle(turn_ratios, MIDDLE_PART * alarm, miss)
     against_itself = _by_group(middles[:, TWIN] - middles[:, BASELINE], groups)
-    twin, wide = (find_middle(against_itself, level, level) for level in (miss, MIDDLE_PART * alarm))
+    twin = find_middle(against_itself, miss, miss)
     residuals = tail.take_residuals(log_times, middles)
     bands = tail.find_bands(residuals, (NEAR_PART * alarm, FAR_PART * alarm), miss)
     recurring = None
     if len(times) >= LEAST_FRAME_TURNS:
         recurring = tail.find_slow_frame(residuals, rollouts, FRAME_PART * alarm, miss)
-    floors = [float(max(abs(bound.low), abs(bound.high))) for bound in (wide, twin)]
-    found = _find_slowness(ratio, floors[0], bands, recurring, limit)
-    doubts = _find_doubts(ratio, floors[1], bands, recurring, limit)
+    floor = float(max(abs(twin.low), abs(twin.high)))
+    found = _find_slowness(ratio, floor, bands, recurring, limit)
+    doubts = _find_doubts(ratio, floor, bands, recurring, limit)
     outcome = Outcome.FAILED if found else Outcome.NOT_MEASURED if doubts else Outcome.PASSED
-    return Look(ratio, twin, floors[0], floors[1], bands, recurring, turn_ratios, outcome, found or doubts)
+    return Look(ratio, twin, floor, bands, recurring, turn_ratios, outcome, found or doubts)
 
 
 def _by_group(values: Values, groups: Values | None) -> Values:

@@ -85,7 +85,7 @@ def _names(side: Side) -> list[str]:
 def _figures(found: Measured, look: Look, settings: Settings, names: list[str]) -> dict[str, object]:
     times_ms = found.times * 1e3
     low, high = bootstrap_95(look.turn_ratios, settings.seed)
-    needed = max(math.log1p(settings.limit), look.floor_alarm) + float(look.ratio.reach)
+    needed = max(math.log1p(settings.limit), look.floor) + float(look.ratio.reach)
     return {
         "baseline_ms": float(np.median(times_ms[:, [BASELINE, TWIN]])),
         "candidate_ms": float(np.median(times_ms[:, CANDIDATE])),
@@ -93,7 +93,7 @@ def _figures(found: Measured, look: Look, settings: Settings, names: list[str]) 
         "interval": Interval(low=math.exp(low), high=math.exp(high), level=0.95),
         "low": math.exp(look.ratio.low),
         "high": math.exp(look.ratio.high),
-        "noise_floor": math.expm1(look.floor_alarm),
+        "noise_floor": math.expm1(look.floor),
         "twin_ratio": math.exp(look.twin.estimate),
         "smallest_slowdown": math.expm1(needed),
         "tail": tuple(_record_band(band) for band in look.bands),
@@ -157,7 +157,7 @@ def _say(found: Measured, look: Look | None, settings: Settings) -> str:
     if look.outcome is Outcome.FAILED:
         return f"Slower: {'; '.join(look.causes)} ({held})."
     if look.outcome is Outcome.PASSED:
-        high, floor = (100 * math.expm1(float(bound)) for bound in (look.ratio.high, look.floor_pass))
+        high, floor = (100 * math.expm1(float(bound)) for bound in (look.ratio.high, look.floor))
         return (
             f"No slower: the ratio is {math.exp(look.ratio.estimate):.4f}, a slowdown above {max(high, 0.0):.2f} %"
             f" would have been seen, as would a fifth on one frame in {tail.ONE_IN} or on the same frame each time;"

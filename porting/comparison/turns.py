@@ -25,8 +25,8 @@ Load = Callable[[], Mapping[str, Runner]]
 
 BLOCK_FRAMES = 4
 """Long enough for a driver's threads and caches, short against a machine's moods."""
-ROLLOUTS = 2
-"""Of each driver in a turn, so that opening artifacts does not take most of the time."""
+ROLLOUTS = 1
+"""Of each driver in a turn: more would time more frames in a minute, and fewer opened artifacts, which vary more."""
 WARMUP_FRAMES = 4
 """Untimed frames after opening: first calls allocate."""
 
