@@ -60,7 +60,7 @@ BACKENDS = {
         "adapters.*",
         "checkpoint",
         "checkpoint.*",
-        "compilers.inductor",
+        "compilers.inductor*",
         "compilers.kernel_calls",
         "compilers.plugins",
         "compilers.triton",
@@ -73,6 +73,7 @@ BACKENDS = {
         "runners.exported",
         "runners.triton",
         "runners.inductor",
+        "runners.torch_device",
         "trace",
         "trace.*",
     ),
@@ -89,6 +90,9 @@ BACKENDS = {
         "kernel_library.*",
         "runners.triton*",
     ),
+    # Recognising a family imports none of these: only the family's own modules do, once a checkpoint of it is opened.
+    "diffusers": ("adapters.*.*",),
+    "transformers": ("adapters.*.*",),
     "migraphx": ("compilers.migraphx", "runners.migraphx"),
     "pynvml": ("devices.nvidia",),
     # Optional too: what keeps port records, searches them and hands them on.

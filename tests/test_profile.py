@@ -189,7 +189,10 @@ def test_backends_are_known_and_stand_in_the_agreed_order(name: str, profiles: d
     profile = profiles[name]
     order = {
         "cpu": ["onnxruntime", "openvino", "inductor"],
-        "cuda": ["tensorrt", "tensorrt_rtx", "triton", "inductor", "onnxruntime_tensorrt", "onnxruntime_cuda"],
+        "cuda": [
+            *("tensorrt", "tensorrt_plugins", "tensorrt_rtx", "triton", "inductor"),
+            *("onnxruntime_tensorrt", "onnxruntime_cuda"),
+        ],
         "hip": ["migraphx", "triton", "inductor"],
     }[profile.device.kind]
     chips = BACKENDS["tensorrt_rtx"].chips

@@ -130,13 +130,18 @@ def require_architecture(request: CompileRequest) -> str:
     return request.architecture
 
 
+def names_device(request: CompileRequest) -> bool:
+    """True when the architecture asked for is a GPU's."""
+    return request.architecture is not None and request.architecture.startswith(("sm_", "gfx"))
+
+
 def require_cpu(request: CompileRequest) -> None:
     """Refuse a device's architecture, for backends whose artifacts run on this host's CPU.
 
     Raises:
         CompileError: the request names a GPU.
     """
-    if request.architecture is not None and request.architecture.startswith(("sm_", "gfx")):
+    if names_device(request):
         raise CompileError(
             f"{request.where}: makes artifacts for a CPU, not for {request.architecture}; use another backend"
         )

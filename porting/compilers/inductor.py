@@ -1,4 +1,4 @@
-"""AOTInductor: the exported component as one package of C++ that torch loads without the module."""
+"""AOTInductor: the exported component as one package that torch loads without the module; here of C++, for a CPU."""
 
 import os
 import re
@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 import torch._inductor
 
-from porting.compilers.base import INTEGER, CompileRequest, require_cpu, require_precision, require_static
+from porting.compilers.base import INTEGER, CompileRequest, names_device, require_precision, require_static
+from porting.compilers.inductor_device import compile_for_device
 from porting.errors import CompileError
 from porting.record import Attestation
 from porting.tensor_spec import UNIT_ROUNDOFF, Precision
@@ -40,22 +41,24 @@ def compile_artifact(request: CompileRequest) -> tuple[tuple[Path, ...], Attesta
     debug strings), which is the same for every checkout of one user.
 
     Raises:
-        CompileError: there is no C++ compiler, or inductor cannot lower the component.
+        CompileError: there is no C++ compiler, the device is not here, or inductor cannot lower the component.
     """
     require_precision(request, ("fp32",))
     require_static(request)
-    require_cpu(request)
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise CompileError(f"{request.where}: needs a C++ compiler and finds no {compiler}; install g++ or set CXX")
     source, artifact = request.source(".pt2"), request.artifact(".pt2")
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(_private_folder())
+    metadata = {SIGNATURE: request.component.model_dump_json()}
+    if names_device(request):
+        return (artifact,), compile_for_device(request, source, artifact, metadata)
     torch.set_num_threads(request.threads)
     configs: dict[str, object] = {
         "cpp.threads": request.threads,
         # torch hashes what it precompiles with the openssl command, and stops where there is none.
         "aot_inductor.precompile_headers": shutil.which("openssl") is not None,
-        "aot_inductor.metadata": {SIGNATURE: request.component.model_dump_json()},
+        "aot_inductor.metadata": metadata,
     }
     try:
         program = torch.export.load(source)
@@ -97,7 +100,7 @@ def attest(request: CompileRequest, artifact: Path) -> Attestation:
         layers_by_precision=dict(precisions),
         layers_by_backend={"inductor kernel": len(kernels), "torch library call": calls.total()},
         detail={
-            "library calls": ", ".join(f"{name} {count}" for name, count in calls.most_common()),
+            "library calls": ", ".join(f"{name} {count}" for name, count in calls.most_common()) or "none",
             "threads": str(request.threads),
             "vector instructions": torch.backends.cpu.get_cpu_capability(),
             "version": torch.__version__,

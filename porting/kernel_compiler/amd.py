@@ -41,6 +41,15 @@ REGISTER_WAVES = re.compile(r"^; Occupancy: (\d+)", re.MULTILINE)
 REGISTER_BYTES = 4
 
 
+def read_processor(file: ElfFile) -> str:
+    """The chip that a code object is for: gfx950.
+
+    Raises:
+        CompileError: it is no code object.
+    """
+    return _processor(file, str(_read_metadata(file).get("amdhsa.target")))
+
+
 def read_evidence(code: CompiledCode) -> StaticEvidence:
     """Everything that can be read from a code object without a device.
 
@@ -48,12 +57,7 @@ def read_evidence(code: CompiledCode) -> StaticEvidence:
         CompileError: it is no code object, lacks the kernel that it should hold, or was not made from this text.
     """
     file = ElfFile(code.binary)
-    if file.machine != MACHINE:
-        raise CompileError(f"the ELF file is for machine {file.machine}, AMD's is {MACHINE}; compile the kernel again")
-    note = file.note("AMDGPU", METADATA_NOTE)
-    if note is None:
-        raise CompileError("the code object has no metadata note; compile the kernel again")
-    metadata = read_message_pack(note)
+    metadata = _read_metadata(file)
     kernel = _kernel(metadata, code.symbol)
     target = str(metadata.get("amdhsa.target"))
     if TARGET.findall(code.text) != [target]:
@@ -102,6 +106,15 @@ def _kernel(metadata: Any, symbol: str) -> dict[str, Any]:
     if lacking := lacking - found[0].keys():
         raise CompileError(f"the code object says no {', '.join(sorted(lacking))}; update worldport for this Triton")
     return dict(found[0])
+
+
+def _read_metadata(file: ElfFile) -> Any:
+    if file.machine != MACHINE:
+        raise CompileError(f"the ELF file is for machine {file.machine}, AMD's is {MACHINE}; compile the kernel again")
+    note = file.note("AMDGPU", METADATA_NOTE)
+    if note is None:
+        raise CompileError("the code object has no metadata note; compile the kernel again")
+    return read_message_pack(note)
 
 
 def _processor(file: ElfFile, target: str) -> str:

@@ -46,6 +46,17 @@ MATRIX = re.compile(r"(?:[HQIODB]|HG|QG|IG|UTC[HQOI])MMA\b")
 SPILLS = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
 
 
+def read_capability(file: ElfFile) -> int:
+    """The chip that a cubin is for: 90, 120.
+
+    Raises:
+        CompileError: it is no cubin.
+    """
+    if file.machine != MACHINE:
+        raise CompileError(f"the ELF file is for machine {file.machine}, CUDA's is {MACHINE}; compile the kernel again")
+    return (file.flags >> 8 if file.abi_version >= FIRST_NEW_ABI else file.flags) & 0xFF
+
+
 def read_evidence(code: CompiledCode) -> StaticEvidence:
     """Everything that can be read from a cubin without a device.
 
@@ -53,9 +64,7 @@ def read_evidence(code: CompiledCode) -> StaticEvidence:
         CompileError: it is no cubin, or lacks the kernel that it should hold.
     """
     file = ElfFile(code.binary)
-    if file.machine != MACHINE:
-        raise CompileError(f"the ELF file is for machine {file.machine}, CUDA's is {MACHINE}; compile the kernel again")
-    capability = (file.flags >> 8 if file.abi_version >= FIRST_NEW_ABI else file.flags) & 0xFF
+    capability = read_capability(file)
     text = file.section(f".text.{code.symbol}")
     if text is None:
         raise CompileError(f"the cubin has no code of {code.symbol}; compile the kernel again")

@@ -35,7 +35,7 @@ class Backend:
 BACKENDS: dict[str, Backend] = {
     "onnxruntime": Backend(("onnxruntime", "onnxruntime-gpu", "onnxruntime-migraphx"), "onnxruntime"),
     "openvino": Backend(("openvino",), "openvino"),
-    "inductor": Backend(("torch",), "torch", driven_kinds=frozenset({"cpu"})),
+    "inductor": Backend(("torch",), "torch"),
     "tensorrt": Backend(("tensorrt",), "tensorrt", floor="tensorrt"),
     "tensorrt_plugins": Backend(("tensorrt",), "tensorrt", floor="tensorrt", prepared_by="triton"),
     "tensorrt_rtx": Backend(

@@ -25,10 +25,9 @@ from porting.kernel_library.operators import active_architecture, computing_by, 
 from porting.program import ComponentSpec
 from porting.runners.base import BoundCall, Buffer, check_buffers
 from porting.runners.eager import as_tensor, copy_outputs
+from porting.runners.torch_device import capture_call
 from porting.tensor_spec import Precision
 
-WARM_UP_CALLS = 2
-"""Before a graph is captured: the first loads binaries, the second settles the allocator."""
 Graph = Callable[..., Any]
 
 
@@ -93,27 +92,8 @@ class TritonRunner:
 
     def _prepare(self, taken: list[Tensor], binaries: Path) -> Callable[[list[Tensor]], list[Tensor]]:
         """Load every binary from the artifact, then capture the call as a graph where the device can."""
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream), loaded_from(binaries):
-            for _ in range(WARM_UP_CALLS):
-                self._compute(taken)
-        torch.cuda.current_stream(self._device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph):
-                made = self._compute(taken)
-        except (RuntimeError, RunnerError):
-            # Something in it waits for the host; the same calls, one by one, compute the same.
-            self.uses_graph = False
-            return self._compute
-        self.uses_graph = True
-
-        def replay(_: list[Tensor]) -> list[Tensor]:
-            graph.replay()
-            return made
-
-        return replay
+        run, self.uses_graph = capture_call(self._device, self._compute, taken, loaded_from(binaries))
+        return run
 
 
 @contextmanager

@@ -109,12 +109,19 @@ def test_on_the_device_everything_runs(host: FakeHost) -> None:
     found = ability("b200")
     assert found.highest is Step.THROUGHPUT
     assert found.device == B200
-    assert found.building == ("tensorrt", "triton", "onnxruntime_tensorrt", "onnxruntime_cuda")
-    assert found.reason.startswith("NVIDIA B200 is here: run by tensorrt, triton")
+    assert found.building == profile("b200").compile.backends
+    assert found.reason.startswith("NVIDIA B200 is here: run by tensorrt, tensorrt_plugins, triton")
     assert found.kernels is not None
     assert found.kernels.runs
     host.gets(MI300X)
     assert ability("mi300x").highest is Step.THROUGHPUT
+
+
+def test_what_is_made_here_of_an_engine_that_is_built_there_is_told(host: FakeHost) -> None:
+    told = "builds on the device itself, which is not here; its kernels are compiled here, by triton"
+    assert link("b200", "tensorrt_plugins").reason == told
+    del host.versions["triton"]
+    assert link("b200", "tensorrt_plugins").reason == "builds on the device itself, which is not here"
 
 
 def test_another_architecture_is_not_the_device(host: FakeHost) -> None:
@@ -171,7 +178,7 @@ def test_a_version_that_is_too_old_does_not_serve(host: FakeHost) -> None:
     host.gets(FoundDevice("cuda", "NVIDIA VR200", "sm_107"))
     host.versions["tensorrt"] = "11.2.0"
     assert not link("rubin", "tensorrt").builds
-    assert ability("rubin").reason.startswith("NVIDIA VR200 is here: run by onnxruntime_tensorrt")
+    assert ability("rubin").reason.startswith("NVIDIA VR200 is here: run by inductor, onnxruntime_tensorrt")
 
 
 def test_what_cannot_be_read_back_is_compiled_only(host: FakeHost) -> None:
@@ -192,7 +199,7 @@ def test_what_this_version_does_not_drive_is_not_promised(host: FakeHost) -> Non
     assert link("mi355x", "triton").reason == "is not driven by this version of worldport"
     assert found.kernels is not None
     assert found.kernels.reason == "are not compiled by this version of worldport"
-    assert link("mi355x", "inductor").reason.endswith("for hip devices")
+    assert link("mi355x", "inductor").reason == "builds on the device itself, which is not here"
 
 
 def test_what_has_no_runner_is_not_run(host: FakeHost) -> None:
