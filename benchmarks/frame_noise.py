@@ -96,9 +96,10 @@ def _draw_bursts(random: np.random.Generator, noise: Noise, turns: int, steps: i
 
 
 def _slow_down(random: np.random.Generator, times: Times, slowdown: Slowdown, frames: int) -> Times:
-    factors = np.full(times[:, -1].shape, 1 + slowdown.all_frames)
+    turns, _, frames_of_turn = times.shape
+    factors = np.full((turns, frames_of_turn), 1 + slowdown.all_frames)
     some = random.random(factors.shape) < slowdown.chance
     if slowdown.recurring is not None:
-        some |= np.arange(factors.shape[1]) % frames == slowdown.recurring
+        some |= np.arange(frames_of_turn) % frames == slowdown.recurring
     times[:, -1] *= np.where(some, factors * (1 + slowdown.some_frames), factors)
     return times

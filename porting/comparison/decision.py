@@ -61,7 +61,7 @@ class Look:
 
 def middles_of(log_times: Values) -> Values:
     """(turns, drivers): each turn's middle, after what each frame is on average was taken off."""
-    usual = np.median(log_times, axis=(0, 1))
+    usual = np.median(log_times - np.median(log_times, axis=2, keepdims=True), axis=(0, 1))
     found: Values = stats.trim_mean(log_times - usual, HALF_TRIMMED, axis=2)
     return found
 
