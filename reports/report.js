@@ -90,6 +90,23 @@
 
   // Closed parts would be missing on paper.
   addEventListener("beforeprint", () => {
-    for (const part of document.querySelectorAll("details")) part.open = true;
+    for (const part of document.querySelectorAll("details:not(.bulk)")) part.open = true;
   });
+
+  // A link may lead into a closed part.
+  function reveal() {
+    const found = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    for (let part = found?.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
+  }
+  addEventListener("hashchange", reveal);
+  reveal();
+
+  // Only what scrolls is a stop for the keyboard.
+  const scrollers = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+      else target.removeAttribute("tabindex");
+    }
+  });
+  for (const part of document.querySelectorAll(".scroll")) scrollers.observe(part);
 })();

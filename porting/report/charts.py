@@ -91,9 +91,9 @@ def _mark_frame(axes: Axes, frame: int, frames: int) -> None:
 
 
 def draw_drift(free: FreeRunning, measure: str, limits: Sequence[float], key: str, cap_db: float) -> Chart:
-    """PSNR ("psnr") or SSIM ("ssim") per frame of the free rollout, with the envelope and what still passes.
+    """PSNR ("psnr") or SSIM ("ssim") per frame of the free rollout, with the envelope and where frames fail.
 
-    Values above `cap_db` are drawn at it, as they count as much.
+    A frame without any difference has no finite PSNR; it is drawn above all others. Above `cap_db` all count alike.
     """
     psnr = measure == "psnr"
     port, envelope = (free.psnr_db, free.envelope_psnr_db) if psnr else (free.ssim, free.envelope_ssim)
@@ -104,19 +104,41 @@ def draw_drift(free: FreeRunning, measure: str, limits: Sequence[float], key: st
         Key(Ink.LIMIT, "2 2", "lowest that passes"),
     ]
     lines = [port, envelope, tuple(limits)]
+    identical = sum(v == math.inf for v in port)
     if psnr:
-        lines = [tuple(v if math.isnan(v) else min(v, cap_db) for v in line) for line in lines]
+        top = max([cap_db, *(v + 3 for line in lines for v in line if math.isfinite(v))])
+        lines = [tuple(top if v == math.inf else v for v in line) for line in lines]
     with open_axes("frame", "PSNR, dB" if psnr else "SSIM") as (figure, axes):
         for line, entry in zip(lines[::-1], keys[::-1], strict=True):
             _draw(axes, line, entry)
         _frame_axis(axes, len(port))
+        _shade_failing(axes, lines[2])
         if free.first_failing_frame is not None:
             _mark_frame(axes, free.first_failing_frame, len(port))
             keys.append(Key(Ink.FAILED, "", f"first failing frame: {free.first_failing_frame}"))
         svg = inline_svg(figure, f"{name} per frame of the free-running rollout", key)
     gaps = sum(not math.isfinite(v) for v in lines[0])
-    note = f"{gaps} of {len(port)} values are not numbers and leave gaps." if gaps else ""
-    return Chart(f"Free-running: {name} per frame", svg, tuple(keys), note)
+    notes = ["In the shaded part a frame fails."]
+    if psnr:
+        notes.append(f"Above {number(cap_db, 'dB')} all frames count alike.")
+    if psnr and identical:
+        notes.append(f"{identical} of {len(port)} frames are identical (∞ dB) and drawn at the top.")
+    if gaps:
+        notes.append(f"{gaps} of {len(port)} values are not numbers and leave gaps.")
+    return Chart(f"Free-running: {name} per frame", svg, tuple(keys), " ".join(notes))
+
+
+def _shade_failing(axes: Axes, limits: Sequence[float]) -> None:
+    """What lies under the limits, down to the end of the axis."""
+    low, high = axes.get_ylim()
+    known = np.array([v if math.isfinite(v) else np.nan for v in limits], dtype=float)
+    if len(known) and np.isfinite(known).any():
+        low = min(low, float(np.nanmin(known)) - 0.06 * (high - low))
+        frames = np.arange(len(known))
+        if len(known) == 1:
+            frames, known = np.array([-0.5, 0.5]), np.repeat(known, 2)
+        axes.fill_between(frames, known, low, color=Ink.LIMIT.value, alpha=0.1, linewidth=0)
+    axes.set_ylim(low, high)
 
 
 def draw_ratios(outputs: Sequence[TeacherForced], limit: float, key: str) -> Chart:

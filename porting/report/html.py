@@ -12,7 +12,7 @@ import jinja2
 
 from porting.record import LADDER, FreeRunning, PortRecord, TargetRecord
 from porting.record.history import TargetTrend
-from porting.report import numbers, targets, view
+from porting.report import matrix, numbers, targets, view
 from porting.report import trends as drawing
 from porting.report.charts import Chart, draw_drift, draw_ratios
 from porting.report.files import Missing
@@ -23,6 +23,8 @@ from porting.report.waterfall import draw_waterfalls
 
 FILM_BUDGET_BYTES = 3_600_000
 """For the frames of all targets together, so that a page stays under 6 MB."""
+MOST_ROWS = 12
+"""Rows of parity that are shown without asking."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def render_html(record: PortRecord, bundle: Path, templates: Path, trends: Seque
     )
     environment.filters.update(shared_filters())
     environment.tests["missing"] = lambda value: isinstance(value, Missing)
-    budget = FILM_BUDGET_BYTES // max(1, len(record.targets))
+    shown = sum(bool(target.parity and target.parity.free_running) for target in record.targets.values())
+    budget = FILM_BUDGET_BYTES // max(1, shown)
     pages = [
         _make_page(f"t{index}", name, target, record, bundle, budget)
         for index, (name, target) in enumerate(record.targets.items())
@@ -66,6 +69,9 @@ def render_html(record: PortRecord, bundle: Path, templates: Path, trends: Seque
         pages=pages,
         ladder=LADDER,
         limits=list_limits(record),
+        groups=matrix.group_targets(record),
+        matrix=matrix,
+        most_rows=MOST_ROWS,
         view=view,
         targets=targets,
         trend_pages=drawing.make_pages(trends),

@@ -63,7 +63,7 @@ def films(page: str) -> dict[str, Any]:
 def test_a_passing_port_says_so_first_and_with_figures(passing_page: str) -> None:
     words = Page(passing_page).words
     verdict = words.index("All 5 checks held, up to throughput")
-    assert words.index("cpu fp32 passed") < verdict < words.index("Why")
+    assert words.index("cpu fp32 ✓ passed") < verdict < words.index("Why")
     assert "Closest to its limit: error budget ratio of decoder, 1.14 (limit 2)." in words
     assert "first failing frame none" in words
     assert "onnxruntime, 2.41 ms a call; 1.61x faster than openvino (3.87 ms)." in words
@@ -92,15 +92,15 @@ def test_a_port_without_evidence_says_not_measured_everywhere(empty_page: str) -
     page = Page(empty_page)
     assert "frames, drift, parity and throughput are not measured . Copy the bundle to a host" in page.words
     assert "not measured: no trace was recorded" in page.words
-    assert "not run here this host can reach attested" in page.words
+    assert "– not run here: cpu, parity this host can reach attested" in page.words
     assert "✓ passed" not in page.words
     assert "No backend was tried." in page.words
 
 
 def test_a_target_without_a_verdict_is_not_measured(render: Render) -> None:
     words = Page(render(with_target(passing(), verdict=None))).words
-    assert "cpu fp32 not measured No verdict was recorded" in words
-    assert "○ not measured no verdict was recorded" in words
+    assert "cpu fp32: No verdict was recorded" in words
+    assert "○ not measured: cpu, exported no verdict was recorded" in words
 
 
 def test_a_record_without_targets_is_not_measured(render: Render) -> None:
