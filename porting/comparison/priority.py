@@ -6,6 +6,8 @@ thread that starts them, so that it is asked for before the first artifact is op
 """
 
 import os
+import shlex
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,19 +35,34 @@ def prefer_this_process(autogroup: Path = AUTOGROUP) -> Iterator[str]:
     except OSError as refusal:
         yield f"no priority over other processes was granted ({refusal.strerror})"
         return
-    session = _read_autogroup(autogroup)
     try:
-        if session is None:
-            yield f"niceness {HIGHEST} in place of {before}"
-        elif _write_autogroup(autogroup, HIGHEST):
-            yield f"niceness {HIGHEST} in place of {before}, the session's {HIGHEST} in place of {session}"
-        else:
-            yield f"niceness {HIGHEST} in place of {before}, inside a session that keeps its own of {session}"
+        with _raise_session(autogroup) as said:
+            yield f"niceness {HIGHEST} in place of {before}{said}"
     finally:
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, before)
-        if session is not None:
-            _write_autogroup(autogroup, session)
+
+
+@contextmanager
+def _raise_session(path: Path) -> Iterator[str]:
+    """The same for the session, where it has a niceness of its own.
+
+    A session outlives this process, so that a process beside it gives the niceness back: also when this one is killed.
+    """
+    before = _read_autogroup(path)
+    if before is None:
+        yield ""
+        return
+    script = f"trap '' TERM INT HUP; read -r line; echo {before} > {shlex.quote(str(path))}"
+    # In a group of its own, which a signal to this one's does not reach; in the same session, whose file it writes.
+    guard = subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, process_group=0)
+    try:
+        if _write_autogroup(path, HIGHEST):
+            yield f", the session's {HIGHEST} in place of {before}"
+        else:
+            yield f", inside a session that keeps its own of {before}"
+    finally:
+        guard.communicate()
 
 
 def _read_autogroup(path: Path) -> int | None:

@@ -1,4 +1,7 @@
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,7 @@ def test_what_was_granted_is_said_and_given_back(niceness: list[int], tmp_path: 
         assert "in place of 3" in granted
         assert "in place of 5" in granted
     assert niceness == [HIGHEST, 3]
-    assert autogroup.read_text() == "5"
+    assert autogroup.read_text() == "5\n"
 
 
 def test_it_is_given_back_after_an_error(niceness: list[int], tmp_path: Path) -> None:
@@ -46,3 +49,20 @@ def test_a_refusal_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     with prefer_this_process(autogroup) as granted:
         assert granted == "no priority over other processes was granted (Permission denied)"
     assert autogroup.read_text() == "/autogroup-25 nice 5\n"
+
+
+def test_a_killed_process_leaves_nothing_raised(tmp_path: Path) -> None:
+    autogroup = tmp_path / "autogroup"
+    autogroup.write_text("/autogroup-25 nice 5\n")
+    program = (
+        "import os, pathlib, signal, sys\n"
+        "os.setpriority = lambda *given: None\n"
+        "from porting.comparison.priority import prefer_this_process\n"
+        "with prefer_this_process(pathlib.Path(sys.argv[1])):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(autogroup)], check=False, timeout=60)
+    waited = time.monotonic() + 30
+    while autogroup.read_text() != "5\n" and time.monotonic() < waited:
+        time.sleep(0.02)
+    assert autogroup.read_text() == "5\n"
