@@ -199,7 +199,7 @@ def _say_prepared(profile: Profile, backend: Backend) -> str:
     maker = backend.prepared_by
     if maker is None or maker not in profile.compile.backends or not has_backend(maker):
         return ""
-    return f"; its kernels are compiled here, by {maker}"
+    return f" (its kernels are compiled here, by {maker})"
 
 
 def _elsewhere(profile: Profile, command: str) -> str:

@@ -28,8 +28,6 @@ class Backend:
     """Kind of device -> a further distribution without which the artifact cannot be read back."""
     prepared_by: str | None = None
     """The backend that makes, on any host, a part of what this one builds on the device."""
-    driven_kinds: frozenset[str] | None = None
-    """Kinds that this version of worldport drives it for; None for all that it makes something for."""
 
 
 BACKENDS: dict[str, Backend] = {
@@ -105,9 +103,8 @@ def list_requirements() -> list[Requirement]:
 
 
 def serves(backend: str, kind: str) -> bool:
-    """True when the backend makes something for that kind of device, and this version of worldport has it do so."""
-    known = BACKENDS[backend].driven_kinds
-    return kind in (BACKEND_KINDS[backend] if known is None else known)
+    """True when the backend makes something for that kind of device."""
+    return kind in BACKEND_KINDS[backend]
 
 
 def has_compiler(backend: str) -> bool:

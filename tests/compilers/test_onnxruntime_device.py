@@ -86,7 +86,7 @@ def test_a_batch_is_not_silently_ignored(backend: str, tmp_path: Path) -> None:
         importlib.import_module(f"porting.compilers.{backend}").compile_artifact(asked)
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "inductor"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("architecture", ["sm_90", "gfx950"])
 def test_a_cpus_artifact_does_not_pass_for_a_devices(backend: str, architecture: str, tmp_path: Path) -> None:
     asked = make_request(backend, tmp_path).model_copy(update={"architecture": architecture})

@@ -21,10 +21,14 @@ from porting.profile import Profile, read_profile
 from porting.program import Program
 from porting.record import (
     ArtifactRecord,
+    Calibration,
+    CalibrationSample,
     Check,
     ComponentRecord,
+    ComponentWork,
     Distribution,
     DriverTiming,
+    FrameWork,
     FreeRunning,
     Host,
     Outcome,
@@ -37,6 +41,7 @@ from porting.record import (
     ThroughputEvidence,
     Verdict,
 )
+from porting.roofline import settle_calibration
 
 COMPONENTS = ("encoder", "decoder")
 BACKENDS = ("openvino", "onnxruntime")
@@ -153,6 +158,9 @@ class Fakes:
         self.ran(f"export {component} with kernels", out)
         out.mkdir()
         (out / f"{component}.triton.pt2").write_text(f"{model.digest} {precision}")
+
+    def export_kernel_graph(self, model: Any, component: str, out: Path, opset: int, precision: str) -> None:
+        (out / f"{component}.kernels.onnx").write_text(f"{model.digest} {opset} {precision}")
 
     def compile_kernels(self, kernels: Any, architecture: str, variants: Any, out: Path, jobs: int) -> tuple[Any, ...]:
         self.ran(f"kernels {architecture}", out)
@@ -301,6 +309,28 @@ def describe_host(threads: int) -> Host:
     )
 
 
+def count_frame(program: Program, graphs: Any, precision: str) -> FrameWork:
+    """A million operations a component."""
+    sizes = {"weight_bytes": 4, "input_bytes": 4, "output_bytes": 4, "copy_bytes": 0, "unfused_bytes": 12}
+    works = tuple(
+        ComponentWork(
+            component=call.component,
+            calls_per_frame=1,
+            matrix_flops=10**6,
+            vector_flops=0,
+            operators={"MatMul": 1},
+            **sizes,
+        )
+        for call in program.frame
+    )
+    return FrameWork(components=works, ring_bytes=0, replaced_bytes=0, input_bytes=0, state_bytes=0)
+
+
+def calibrate_host(threads: int) -> Calibration:
+    samples = [CalibrationSample(what="matmul", size=100, seconds=2e-3)]
+    return settle_calibration(threads, [*samples, CalibrationSample(what="copy", size=1000, seconds=1e-6)], ())
+
+
 def judge_target(record: PortRecord, target: str, highest: Step) -> Verdict:
     """Passes where parity and throughput are there."""
     found = record.targets[target]
@@ -316,7 +346,8 @@ def replacements(fakes: Fakes) -> list[tuple[Any, str, Any]]:
     """(object, attribute, fake) of everything that the pipeline calls."""
     from porting import compilers, kernel_compiler, parity, report, runners, throughput, verdict
     from porting.parity import interpreted
-    from porting.pipeline import abilities, again, kernels, making, measuring
+    from porting.pipeline import abilities, again, kernels, limiting, making, measuring
+    from porting.roofline import frame
 
     recorder = ModuleType("porting.trace.recorder")
     export = ModuleType("porting.export")
@@ -324,6 +355,7 @@ def replacements(fakes: Fakes) -> list[tuple[Any, str, Any]]:
     vars(export)["export_component"] = fakes.export_component
     variant = ModuleType("porting.export.kernel_variant")
     vars(variant)["export_kernel_variant"] = fakes.export_kernel_variant
+    vars(variant)["export_kernel_graph"] = fakes.export_kernel_graph
     return [
         (sys.modules, "porting.trace.recorder", recorder),
         (sys.modules, "porting.export", export),
@@ -346,6 +378,8 @@ def replacements(fakes: Fakes) -> list[tuple[Any, str, Any]]:
         (parity, "measure_parity", fakes.measure_parity),
         (throughput, "measure_calls", fakes.measure_calls),
         (throughput, "measure_throughput", fakes.measure_throughput),
+        (frame, "count_frame", count_frame),
+        (limiting, "calibrate_host", calibrate_host),
         (verdict, "judge_target", judge_target),
         (report, "render_html", lambda record, *_: record.targets["cpu"].verdict.outcome),
         (report, "render_markdown", lambda record, *_: record.command),

@@ -118,7 +118,7 @@ def test_on_the_device_everything_runs(host: FakeHost) -> None:
 
 
 def test_what_is_made_here_of_an_engine_that_is_built_there_is_told(host: FakeHost) -> None:
-    told = "builds on the device itself, which is not here; its kernels are compiled here, by triton"
+    told = "builds on the device itself, which is not here (its kernels are compiled here, by triton)"
     assert link("b200", "tensorrt_plugins").reason == told
     del host.versions["triton"]
     assert link("b200", "tensorrt_plugins").reason == "builds on the device itself, which is not here"

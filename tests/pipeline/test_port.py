@@ -6,11 +6,13 @@ import pytest
 from porting.bundle import Bundle
 from porting.errors import BackendMissingError, BundleError, ExportError, RunnerError, UsageError
 from porting.pipeline import again
+from porting.pipeline.compiling import plan_compiles
 from porting.pipeline.port import export, port
 from porting.pipeline.progress import Silent
 from porting.pipeline.request import choose_precision, limit_frames
+from porting.pipeline.workshop import Workshop
 from porting.profile import Device
-from porting.record import Outcome, PortRecord, Step
+from porting.record import ChainLink, Outcome, PortRecord, Step
 from tests.pipeline.fakes import COMPONENTS, Fakes, make_profile, make_request
 
 
@@ -336,3 +338,18 @@ def test_a_precision_that_a_target_does_not_offer_is_refused() -> None:
     assert choose_precision((make_profile(),), None) == "fp32"
     with pytest.raises(UsageError, match="does not offer precision 'fp16'; it offers fp32"):
         choose_precision((make_profile(),), "fp16")
+
+
+def test_plugins_are_made_before_the_engine_that_takes_them(tmp_path: Path, fakes: Fakes) -> None:
+    profile = make_profile()
+    choice = profile.compile.model_copy(update={"backends": ("tensorrt_plugins", "triton")})
+    asked = make_request(tmp_path, profiles=(profile.model_copy(update={"compile": choice}),))
+    record = port(make_request(tmp_path / "any"), Silent())
+    target = record.targets["cpu"]
+    chain = tuple(ChainLink(backend=name, builds=True, reason="") for name in choice.backends)
+    changed = target.model_copy(update={"profile": asked.profiles[0], "chain": chain})
+    workshop = Workshop(Bundle(tmp_path / "any"), record.model_copy(update={"targets": {"cpu": changed}}), Silent())
+    (together,) = plan_compiles(workshop, "cpu", "encoder", record.host)
+    assert [stage.name for stage in together] == ["compile cpu encoder triton", "compile cpu encoder tensorrt_plugins"]
+    assert together[0].inputs["plugins"] is True
+    assert set(together[1].after) >= {together[0].name, "export encoder with kernels"}
