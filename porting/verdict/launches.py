@@ -59,7 +59,7 @@ def _check_aspect(
             return make(Step.ATTESTED, name, artifact.component, f"{where} launches {'; '.join(told)}.")
     kernels = ", ".join(dict.fromkeys(launch.kernel for launch, _, _ in found))
     total = sum(launch.launches for launch, _, _ in found)
-    return passed(Step.ATTESTED, name, artifact.component, f"{where}: all {total} launches do ({kernels}).")
+    return passed(Step.ATTESTED, name, artifact.component, f"{where}: all {total} {name} ({kernels}).")
 
 
 def _describe(launch: LaunchRecord) -> str:

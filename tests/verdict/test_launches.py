@@ -54,7 +54,7 @@ def checks(record: PortRecord) -> list[Check]:
 def test_good_launches_pass_and_are_named() -> None:
     registers, units = checks(launching(GOOD, NORM))
     assert (registers.name, registers.outcome, registers.step) == (LAUNCHES, Outcome.PASSED, Step.ATTESTED)
-    assert "all 7 launches do (ring_attention, adaln)" in registers.reason
+    assert "all 7 launches keep their values in registers (ring_attention, adaln)" in registers.reason
     assert (units.name, units.outcome) == (MATRIX_UNITS, Outcome.PASSED)
 
 
