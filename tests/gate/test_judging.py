@@ -280,3 +280,22 @@ def test_a_failed_verdict_fails_with_its_reason() -> None:
     verdict = judge(record, baseline_of())
     assert find(verdict, "verdict").outcome is F
     assert find(verdict, "error budget ratio", subject="dreamer").outcome is F
+
+
+def test_an_infinite_figure_passes_nothing() -> None:
+    check = find(judge(with_throughput(ported(), frames_per_second=float("inf")), baseline_of()), "frames per second")
+    assert check.outcome is F
+
+
+def test_a_loosened_budget_is_not_what_ratios_are_held_against() -> None:
+    target = ported().targets[TARGET]
+    assert target.parity is not None
+    looser = target.profile.model_copy(
+        update={"parity": target.profile.parity.model_copy(update={"error_budget_ratio": 10.0})}
+    )
+    wrong = tuple(output.model_copy(update={"ratio": 3.0, "error_port": 3e-7}) for output in target.parity.outputs)
+    parity = target.parity.model_copy(update={"outputs": wrong})
+    record = with_verdict(with_target(ported(), profile=looser, parity=parity))
+    verdict = judge(record, baseline_of())
+    assert find(verdict, "verdict").outcome is P
+    assert find(verdict, "error budget ratio", subject="dreamer").outcome is F
