@@ -34,16 +34,16 @@
         const context = canvas.getContext("2d");
         context.imageSmoothingEnabled = false;
         context.drawImage(image, x, y, film.width, film.height, 0, 0, film.width, film.height);
-        canvas.setAttribute("aria-label", `${canvas.dataset.kind}, frame ${frame} of session ${select.value}`);
+        canvas.setAttribute("aria-label", `${canvas.dataset.name}, frame ${frame} of session ${select.value}`);
       }
-      const past = film.failing !== null && frame >= film.failing;
       const show = (name, text) => { root.querySelector(`[data-show=${name}]`).textContent = text; };
       show("frame", `frame ${frame} of 0–${film.frames - 1}`);
-      show("psnr", `${frame === film.failing ? "✕ first failing: " : ""}PSNR ${film.psnr[frame]}`);
-      show("envelope", `envelope ${film.envelope[frame] ?? "not measured"}`);
-      show("ssim", `SSIM ${film.ssim[frame] ?? "not measured"}`);
-      root.querySelector("[data-show=psnr]").classList.toggle("bad", past && frame === film.failing);
-      slider.setAttribute("aria-valuetext", `frame ${frame}, PSNR ${film.psnr[frame]}`);
+      for (const figure of ["psnr", "envelope", "ssim"]) {
+        const mark = figure === "psnr" && frame === film.failing ? "✕ first failing: " : "";
+        show(figure, `${mark}${film.labels[figure]} ${film[figure][frame] ?? "not measured"}`);
+      }
+      root.querySelector("[data-show=psnr]").classList.toggle("bad", frame === film.failing);
+      slider.setAttribute("aria-valuetext", `frame ${frame}, ${film.labels.psnr} ${film.psnr[frame]}`);
     }
 
     function stop() {

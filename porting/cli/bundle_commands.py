@@ -20,7 +20,7 @@ from porting.errors import UsageError
 from porting.pipeline.request import count_threads
 from porting.record import ArtifactRecord, PortRecord, Step
 from porting.record.history import TargetTrend
-from porting.report import render_html, render_markdown
+from porting.report import render_against, render_html, render_markdown
 from porting.report.view import say_counts
 
 LEAST_SOAK_FRAMES = 1000
@@ -145,6 +145,10 @@ def report(
         str | None,
         typer.Option("--history", metavar="FILE|URL", help="Show these targets over commits too; HTML only."),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="OTHER", help="Put this bundle beside an earlier one; HTML only."),
+    ] = None,
 ) -> int:
     """Render a bundle's record for people."""
     from porting.pipeline import again
@@ -156,18 +160,31 @@ def report(
             raise UsageError(f"--out {out}: cannot tell the format from the name; give --format")
     if history is not None and format not in {None, Format.HTML}:
         raise UsageError(f"--history: is drawn, which {format} cannot hold; give --format html")
+    if against is not None:
+        if format not in {None, Format.HTML}:
+            raise UsageError(f"--against: is a page of two bundles, which {format} cannot hold; give --format html")
+        if history is not None:
+            raise UsageError("--against: compares two bundles, and --history many commits; give one of them")
+        return _write(_render_two(Bundle(against), opened), out)
     trends = read_trends_of(opened.read_record(), history) if history is not None else ()
     if format is None:
         for path in again.report_again(opened, trends):
             sys.stdout.write(f"{path}\n")
         return 0
-    text = _render(opened, format, trends)
+    return _write(_render(opened, format, trends), out)
+
+
+def _write(text: str, out: Path | None) -> int:
     if out is None:
         sys.stdout.write(text)
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
     return 0
+
+
+def _render_two(before: Bundle, now: Bundle) -> str:
+    return render_against(before.read_record(), before.path, now.read_record(), now.path, content.folder("reports"))
 
 
 def _render(bundle: Bundle, format: Format, trends: tuple[TargetTrend, ...]) -> str:

@@ -128,6 +128,18 @@ def draw_drift(free: FreeRunning, measure: str, limits: Sequence[float], key: st
     return Chart(f"Free-running: {name} per frame", svg, tuple(keys), " ".join(notes))
 
 
+def draw_two(before: Sequence[float], now: Sequence[float], cap_db: float, key: str) -> Chart:
+    """PSNR per frame of two free rollouts; a frame without any difference is drawn above all others."""
+    keys = (Key(Ink.SECOND, "7 3", "before"), Key(Ink.PORT, "", "now"))
+    top = max([cap_db, *(v + 3 for line in (before, now) for v in line if math.isfinite(v))])
+    with open_axes("frame", "PSNR, dB") as (figure, axes):
+        for line, entry in zip((before, now), keys, strict=True):
+            _draw(axes, [top if v == math.inf else v for v in line], entry)
+        _frame_axis(axes, max(len(before), len(now)))
+        svg = inline_svg(figure, "PSNR per frame of the free-running rollout, before and now", key)
+    return Chart("Free-running: PSNR per frame", svg, keys, f"Above {number(cap_db, 'dB')} all frames count alike.")
+
+
 def _shade_failing(axes: Axes, limits: Sequence[float]) -> None:
     """What lies under the limits, down to the end of the axis."""
     low, high = axes.get_ylim()

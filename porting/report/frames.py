@@ -92,11 +92,7 @@ def read_film(record: PortRecord, bundle: Path, free: FreeRunning, budget_bytes:
     """The frames of a free rollout in at most `budget_bytes` of page; why not, where they cannot be shown."""
     sheets: dict[str, Pixels] = {}
     for kind in KINDS:
-        name = str(PurePosixPath(free.reference_frames) / f"rollout_{kind}.png")
-        content = read_named(record, bundle, name)
-        if isinstance(content, Missing):
-            return content
-        pixels = _cut(name, content, free.sessions, len(free.psnr_db))
+        pixels = read_sheet(record, bundle, free, kind)
         if isinstance(pixels, Missing):
             return pixels
         sheets[kind] = pixels
@@ -104,6 +100,40 @@ def read_film(record: PortRecord, bundle: Path, free: FreeRunning, budget_bytes:
     if len(shapes) != 1:
         return Missing(f"{free.reference_frames}: the three sheets differ in size")
     return _pack(_Sheets(sheets), free.first_failing_frame, budget_bytes)
+
+
+def read_sheet(record: PortRecord, bundle: Path, free: FreeRunning, kind: str) -> Pixels | Missing:
+    """Frames (sessions, frames, height, width, 3) uint8 of one of KINDS; why not, where they cannot be shown."""
+    name = str(PurePosixPath(free.reference_frames) / f"rollout_{kind}.png")
+    content = read_named(record, bundle, name)
+    if isinstance(content, Missing):
+        return content
+    return _cut(name, content, free.sessions, len(free.psnr_db))
+
+
+def pair_film(first: Pixels, second: Pixels, failing: int | None, budget_bytes: int) -> tuple[Film | Missing, float]:
+    """Two rollouts of the same inputs as a film: `first` as its reference, `second` as its port.
+
+    Args:
+        first: (sessions, frames, height, width, 3) uint8.
+        second: the same of the other; it is cut to as many sessions and frames as both have.
+        failing: frame to mark.
+        budget_bytes: of page.
+
+    Returns:
+        The film, and what its differences are amplified by: the worst value becomes 255. 0 when nothing differs.
+    """
+    if first.shape[2:] != second.shape[2:]:
+        sizes = " and ".join(f"{frames.shape[3]} x {frames.shape[2]}" for frames in (first, second))
+        return Missing(f"the frames differ in size: {sizes} pixels"), 0.0
+    sessions, count = (min(pair) for pair in zip(first.shape[:2], second.shape[:2], strict=True))
+    first, second = first[:sessions, :count], second[:sessions, :count]
+    difference = np.abs(first.astype(np.int16) - second)
+    worst = int(difference.max(initial=0))
+    gain = 255 / worst if worst else 0.0
+    amplified: Pixels = np.rint(difference * gain).astype(np.uint8)
+    sheets = _Sheets({"reference": first, "port": second, "difference": amplified})
+    return _pack(sheets, failing if failing is not None and failing < count else None, budget_bytes), gain
 
 
 def _cut(name: str, content: bytes, sessions: int, frames: int) -> Pixels | Missing:

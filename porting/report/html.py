@@ -49,15 +49,7 @@ def render_html(record: PortRecord, bundle: Path, templates: Path, trends: Seque
         templates: folder of the page templates, `reports/`.
         trends: the same targets over commits, from a history; none are shown by default.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(templates),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(shared_filters())
-    environment.tests["missing"] = lambda value: isinstance(value, Missing)
+    environment = make_environment(templates)
     shown = sum(bool(target.parity and target.parity.free_running) for target in record.targets.values())
     budget = FILM_BUDGET_BYTES // max(1, shown)
     pages = [
@@ -78,6 +70,20 @@ def render_html(record: PortRecord, bundle: Path, templates: Path, trends: Seque
         drawing=drawing,
         films={page.key: _describe_film(page) for page in pages if isinstance(page.film, Film)},
     )
+
+
+def make_environment(templates: Path) -> jinja2.Environment:
+    """Templates that escape whatever they are given and know the figures' filters; a name that is missing raises."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(templates),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(shared_filters())
+    environment.tests["missing"] = lambda value: isinstance(value, Missing)
+    return environment
 
 
 def shared_filters() -> dict[str, Any]:
@@ -132,14 +138,22 @@ def _describe_film(page: TargetPage) -> dict[str, Any]:
     if not isinstance(film, Film) or free is None:
         return {}
     return {
+        **pack_film(film),
+        "failing": free.first_failing_frame,
+        "labels": {"psnr": "PSNR", "envelope": "envelope", "ssim": "SSIM"},
+        "psnr": [numbers.number(value, "dB") for value in free.psnr_db],
+        "ssim": [f"{value:.4f}" for value in free.ssim],
+        "envelope": [numbers.number(value, "dB") for value in free.envelope_psnr_db],
+    }
+
+
+def pack_film(film: Film) -> dict[str, Any]:
+    """The pictures of a film as the player's script takes them."""
+    return {
         "width": film.width,
         "height": film.height,
         "columns": film.columns,
         "frames": film.frames,
-        "failing": free.first_failing_frame,
-        "psnr": [numbers.number(value, "dB") for value in free.psnr_db],
-        "ssim": [f"{value:.4f}" for value in free.ssim],
-        "envelope": [numbers.number(value, "dB") for value in free.envelope_psnr_db],
         "sessions": {
             str(session.number): {kind: getattr(session, kind) for kind in ("reference", "port", "difference")}
             for session in film.sessions
