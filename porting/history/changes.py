@@ -60,6 +60,8 @@ def find_splits(values: Values, metric: Metric) -> tuple[Split, ...]:
         metric: what they are: changes smaller than its `least` are not told, however sure.
     """
     scaled = values if metric.additive or (values <= 0).any() else np.log(values)
+    if not len(values):
+        return ()
     borders = [0, *_search(scaled, 0), len(values)]
     levels = _find_levels(values, borders)
     # A change that is too small to be told leaves one level, not two.

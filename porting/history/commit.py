@@ -47,8 +47,8 @@ def find_commit(asked: str | None = None, environment: Mapping[str, str] | None 
     """
     environment = os.environ if environment is None else environment
     sha, branch = (asked.strip().lower(), "") if asked is not None else _read_ci(environment)
-    if sha and not SHA.fullmatch(sha):
-        raise UsageError(f"--commit {sha}: is no commit; give 4 to 64 hexadecimal digits")
+    if (asked is not None or sha) and not SHA.fullmatch(sha):
+        raise UsageError(f"--commit {sha!r}: is no commit; give 4 to 64 hexadecimal digits")
     known = _ask_git("rev-parse", "--verify", "--quiet", f"{sha or 'HEAD'}^{{commit}}")
     if not sha and not known:
         raise UsageError("commit: neither git nor a CI system's variables tell one; give --commit SHA")

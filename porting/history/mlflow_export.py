@@ -25,8 +25,12 @@ POINTS = "points.json"
 MOST_AT_ONCE = 90
 """Tags and parameters of one request; MLflow takes 100."""
 LONGEST_TAG = 4000
-SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
-"""Unless the user says otherwise: no telemetry, and an answer within seconds from a server that is not there."""
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""Unless the user says otherwise: nothing is told to others or printed, and a server that is away fails in seconds."""
 CREDENTIALS = re.compile(r"(?<=//)[^/@\s]*@")
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,9 @@ from pathlib import Path
 
 POSTGRES_VARIABLE = "WORLDPORT_TEST_POSTGRES"
 PASSWORD = "p@ss w/rd:4"
-START_SECONDS = 180
+START_SECONDS = 300
+MLFLOW_SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""Jobs are of no use here, and a process of their own."""
 STOP_SECONDS = 30
 
 
@@ -92,7 +93,7 @@ def start_mlflow(folder: Path) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env={**os.environ, **MLFLOW_SETTINGS},
         )  # fmt: skip
     try:
         wait_for(f"http://127.0.0.1:{port}/health", server, folder / "log")
