@@ -122,6 +122,9 @@ class Program(Model):
     frame: tuple[Call, ...] = Field(min_length=1)
     frame_value: str = "frame"
     """The value that is a finished picture, (1, 3, H, W) in [0, 1]; each call that writes it emits one."""
+    pictures_per_frame: Annotated[int, Field(gt=0)] = 1
+    """Moments that the value shows, one below the other, oldest first: more than 1 for worlds that are made in chunks. A
+    `frame` of the program, its rate and its latency are then those of a chunk."""
 
     def component(self, name: str) -> ComponentSpec:
         """The component of that name; KeyError when there is none."""
@@ -190,6 +193,9 @@ def _find_problems(program: Program) -> Iterator[str]:
         if stage == "frame" and index == 0:
             values = {}
         yield from _find_call_problems(program, stage, where, call, values)
+    picture = values.get(program.frame_value)
+    if picture is not None and picture.shape[-2:-1] and picture.shape[-2] % program.pictures_per_frame:
+        yield f"{picture} does not hold {program.pictures_per_frame} pictures of one height"
     if not any(sink.name == program.frame_value for c in program.frame for sink in c.outputs.values()):
         yield f"no call of `frame` makes {program.frame_value!r}"
 

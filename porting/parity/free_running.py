@@ -70,7 +70,7 @@ def _run_session(
     """PSNR and SSIM per frame of one session; its frames go onto the sheet."""
     rollout.open(session.session_inputs)
     psnr, similarity = [], []
-    for column, inputs in zip(range(frames), split_frames(session.frame_inputs), strict=False):
+    for column, inputs in zip(range(frames), split_frames(session.frame_inputs, frames), strict=False):
         made = rollout.step(inputs)
         gold = session.frames[column].outputs[program.frame_value]
         psnr.append(psnr_db(made, gold))

@@ -58,7 +58,7 @@ def _measure_session(
     """Per frame (error of the port, error of eager) by name."""
     rollout.open(session.session_inputs)
     states = {name: array.copy() for name, array in session.primed_states.items()}
-    inputs = split_frames(session.frame_inputs)
+    inputs = split_frames(session.frame_inputs, frames)
     for index, (frame, outside) in enumerate(zip(session.frames[:frames], inputs, strict=False)):
         clock = session.primed_frames + index
         for name, array in states.items():

@@ -91,7 +91,7 @@ class _Member:
         opening, frame_inputs = self._change_outside(session)
         self.rollout.open(opening)
         psnr, similarity = [], []
-        for inputs, frame in zip(split_frames(frame_inputs), session.frames, strict=True):
+        for inputs, frame in zip(split_frames(frame_inputs, len(session.frames)), session.frames, strict=True):
             made, gold = self.rollout.step(inputs), frame.outputs[self.program.frame_value]
             psnr.append(psnr_db(made, gold))
             similarity.append(ssim(made, gold))
@@ -106,7 +106,9 @@ class _Member:
         opening, frame_inputs = self._change_outside(session)
         self.rollout.open(opening)
         states: dict[str, Array] = {name: array.copy() for name, array in session.primed_states.items()}
-        for index, (inputs, frame) in enumerate(zip(split_frames(frame_inputs), session.frames, strict=True)):
+        for index, (inputs, frame) in enumerate(
+            zip(split_frames(frame_inputs, len(session.frames)), session.frames, strict=True)
+        ):
             clock = session.primed_frames + index
             for name, array in states.items():
                 self.rollout.write_state(name, self._change(array))

@@ -11,10 +11,13 @@ from porting.trace.data import TracedFrame
 from porting.trace.metrics import Array
 
 
-def split_frames(frame_inputs: Mapping[str, Array]) -> Iterator[dict[str, Buffer]]:
-    """One dict of inputs a frame, from arrays (frames, *shape)."""
-    count = min((len(a) for a in frame_inputs.values()), default=0)
-    for index in range(count):
+def split_frames(frame_inputs: Mapping[str, Array], frames: int) -> Iterator[dict[str, Buffer]]:
+    """One dict of inputs a frame, from arrays (frames, *shape), for at most `frames` frames.
+
+    A world that nobody acts in takes no inputs: then every dict is empty.
+    """
+    count = min((len(a) for a in frame_inputs.values()), default=frames)
+    for index in range(min(count, frames)):
         yield {name: array[index] for name, array in frame_inputs.items()}
 
 

@@ -122,7 +122,7 @@ class _Recorder:
         self, world_model: WorldModel, precision: Precision, sessions: int, frames: int, component_samples: int
     ) -> None:
         self.program = world_model.program
-        self.precision = precision
+        self.precision, self.frames = precision, frames
         specs = {c.name: c for c in self.program.components}
         modules = world_model.modules
         self.exact: dict[int, Array] = {}
@@ -148,7 +148,7 @@ class _Recorder:
         self._refuse(find_not_finite(primed), f"session {number}, priming")
         frames = tuple(
             self._record_frame(f"session {number}, frame {index}", inputs)
-            for index, inputs in enumerate(split_frames(outside.frame_inputs))
+            for index, inputs in enumerate(split_frames(outside.frame_inputs, self.frames))
         )
         for name, runner in self.gold_runners.items():
             self.captured[name] += runner.captured

@@ -30,7 +30,7 @@ def test_the_trace_is_that_of_a_plain_float64_rollout() -> None:
         assert rollout.clock == session.primed_frames == 2
         for name, array in session.primed_states.items():
             assert np.array_equal(rollout.read_state(name), array)
-        for inputs, frame in zip(split_frames(session.frame_inputs), session.frames, strict=True):
+        for inputs, frame in zip(split_frames(session.frame_inputs, len(session.frames)), session.frames, strict=True):
             made = rollout.step(inputs)
             gold = frame.outputs["frame"]
             assert gold.dtype == np.float64
@@ -44,7 +44,9 @@ def test_states_built_from_writes_are_golds_own() -> None:
     session = trace().sessions[1]
     rollout.open(session.session_inputs)
     states = {name: array.copy() for name, array in session.primed_states.items()}
-    for index, (inputs, frame) in enumerate(zip(split_frames(session.frame_inputs), session.frames, strict=True)):
+    for index, (inputs, frame) in enumerate(
+        zip(split_frames(session.frame_inputs, len(session.frames)), session.frames, strict=True)
+    ):
         rollout.step(inputs)
         apply_writes(program, states, frame, session.primed_frames + index)
         for name, array in states.items():
