@@ -2,7 +2,7 @@
 
 Tests marked browser, postgres or mlflow talk to the real thing, and are skipped with the reason where it is not
 installed. With WORLDPORT_REQUIRE_REAL_PARTS=1, as in CI, such a skip fails; so does a whole module of them that is
-skipped while it is collected, and a run of the whole suite in which no test of a part ran. A conftest imports the hooks.
+skipped while it is collected, and a run of the whole suite in which no test of a part ran. The conftest imports this.
 """
 
 import os

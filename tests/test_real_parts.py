@@ -1,4 +1,4 @@
-"""Where real parts are required, their tests cannot be skipped, not even by being absent. Each case is a run of pytest."""
+"""Where real parts are required, their tests cannot be skipped, not even by absence. Each case is a run of pytest."""
 
 import os
 import subprocess
@@ -47,7 +47,7 @@ SKIPS = {
     "@pytest.mark.postgres\ndef test_a(part):\n    pass\n",
     "by a mark": "@pytest.mark.postgres\n@pytest.mark.skipif(True, reason='no server')\ndef test_a():\n    pass\n",
     "in the test": "@pytest.mark.postgres\ndef test_a():\n    pytest.skip('no server')\n",
-    "one parameter of two": "@pytest.mark.parametrize('part', ['file', pytest.param('x', marks=pytest.mark.postgres)])\n"
+    "one parameter of two": "@pytest.mark.parametrize('part', ['f', pytest.param('x', marks=pytest.mark.postgres)])\n"
     "def test_a(part):\n    part == 'x' and pytest.skip('no server')\n",
     "the whole module": "pytestmark = pytest.mark.postgres\npytest.skip('no server', allow_module_level=True)\n",
 }
