@@ -92,7 +92,7 @@ def test_a_port_without_evidence_says_not_measured_everywhere(empty_page: str) -
     page = Page(empty_page)
     assert "frames, drift, parity and throughput are not measured . Copy the bundle to a host" in page.words
     assert "not measured: no trace was recorded" in page.words
-    assert "– not run here: cpu, parity this host can reach attested" in page.words
+    assert "not run here: cpu, parity this host can reach attested" in page.words
     assert page.words.count("✓ passed") == page.words.count("✓ passed, ◐ passed as far") == 1  # the legend's
     assert "No backend was tried." in page.words
 
@@ -145,7 +145,20 @@ def evil_record() -> PortRecord:
     evil = target.model_copy(
         update={
             "parity": parity.model_copy(update={"outputs": rows, "teacher_forced": forced}),
-            "throughput": timed.model_copy(update={"disturbances": (EVIL,), "not_run": {EVIL: EVIL}}),
+            "throughput": timed.model_copy(
+                update={
+                    "disturbances": (EVIL,),
+                    "not_run": {EVIL: EVIL},
+                    "drivers": tuple(driver.model_copy(update={"name": EVIL}) for driver in timed.drivers),
+                    "spent": tuple(part.model_copy(update={"what": EVIL}) for part in timed.spent),
+                    "waterfalls": tuple(
+                        frame.model_copy(
+                            update={"spans": tuple(span.model_copy(update={"what": EVIL}) for span in frame.spans)}
+                        )
+                        for frame in timed.waterfalls
+                    ),
+                }
+            ),
             "artifacts": artifacts,
             "verdict": verdict.model_copy(
                 update={
@@ -160,7 +173,7 @@ def evil_record() -> PortRecord:
     components = tuple(c.model_copy(update={"name": EVIL}) for c in record.components)
     return record.model_copy(
         update={
-            "targets": {f"{EVIL}' onclick='alert(2)": evil},
+            "targets": {f"{EVIL}' onclick='alert(2)\"><img src=x onerror=alert(3)>": evil},
             "components": components,
             "command": f"worldport port '{EVIL}'",
             "checkpoint": record.checkpoint.model_copy(update={"name": f"</title>{EVIL}", "family": EVIL}),
@@ -172,6 +185,7 @@ def test_names_from_outside_stay_text(render: Render) -> None:
     page = render(evil_record())
     assert "<script>alert" not in page
     parsed = Page(page)
+    assert not [attributes for tag, attributes in parsed.tags if tag == "img" and "onerror" in attributes]
     scripts = [attributes for tag, attributes in parsed.tags if tag == "script"]
     assert scripts == [{"type": "application/json", "id": "films"}, {}]
     assert not any(name.startswith("on") for _, attributes in parsed.tags for name in attributes)
