@@ -13,7 +13,6 @@ from porting.errors import RecordError
 from porting.history.commit import Commit
 from porting.record import DeviceUsed, Host, Outcome, PortRecord, TargetRecord, ThroughputEvidence
 from porting.record.history import METRICS, HistoryPoint
-from porting.record.limit import FrameLimit
 
 PORT, EAGER = "port", "eager"
 REPORT_STAGE = "report"
@@ -184,8 +183,7 @@ def _find_last_psnr(target: TargetRecord) -> Found:
 
 
 def _find_achieved(target: TargetRecord) -> Found:
-    limit = getattr(target, "limit", None)
-    if not isinstance(limit, FrameLimit):
+    if target.limit is None:
         return "the record holds no floor of a frame"
-    achieved = limit.achieved
-    return achieved if achieved is not None else "the frame was not timed"
+    achieved = target.limit.achieved if target.limit.measured_ms else None
+    return achieved if achieved is not None else "no frame was timed beside its floor"

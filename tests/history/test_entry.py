@@ -9,6 +9,7 @@ from porting.history.commit import Commit
 from porting.history.entry import digest_record, make_points
 from porting.record import DeviceUsed, FileRecord, Outcome, Pacing, PortRecord, StageRecord, Step
 from porting.record.history import METRIC_OF, HistoryPoint
+from porting.record.limit import Bandwidth, FrameLimit, FrameWork, Peaks
 from tests.report.records import failing, not_measured, passing
 
 COMMIT = Commit("ab" * 20, "main")
@@ -98,6 +99,24 @@ def test_no_frames_and_no_comparison_are_no_figures() -> None:
     assert timed is not None
     untimed = change(passing(), "throughput", frame_ms=timed.frame_ms.model_copy(update={"frames": 0}))
     assert only_point(untimed).absent["fps"] == "no frame was timed after warm-up"
+
+
+@pytest.mark.parametrize(("measured_ms", "achieved"), [(10.0, 0.25), (None, None), (0.0, None)])
+def test_the_share_of_the_limit_is_kept_where_it_was_measured(
+    measured_ms: float | None, achieved: float | None
+) -> None:
+    peaks = Peaks(
+        name="x", matrix_flops_per_second=1e9, bandwidths=(Bandwidth(working_set_bytes=1, bytes_per_second=1e9),),
+        shared_units=True, projected=False, source="x",
+    )  # fmt: skip
+    work = FrameWork(components=(), ring_bytes=0, replaced_bytes=0, input_bytes=0, state_bytes=0)
+    limit = FrameLimit(work=work, peaks=peaks, components=(), copy_ms=2.5, measured_ms=measured_ms)
+    record = passing()
+    target = record.targets["cpu"].model_copy(update={"limit": limit})
+    point = only_point(record.model_copy(update={"targets": {"cpu": target}}))
+    assert point.values.get("achieved") == achieved
+    assert ("achieved" in point.absent) is (achieved is None)
+    assert only_point(record).absent["achieved"] == "the record holds no floor of a frame"
 
 
 def test_a_disturbed_run_says_so_and_its_times_judge_nothing() -> None:
