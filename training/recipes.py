@@ -59,7 +59,7 @@ RECIPES = {
             config=MINI.model_copy(
                 update={
                     "action_width": robotics.JOINTS,
-                    "action_unit": "target angles of joints 1 to 7, as shares of their limits",
+                    "action_unit": "speeds of joints 1 to 7, as shares of full speed",
                 }
             ),
             make_clips=robotics.make_clips,

@@ -13,8 +13,9 @@ from training.scenes.robotics import JOINTS, ArmClips, follow, place_joints, ren
 
 TIP_PIXEL = 0.4  # least likeness to the tip's colour of a pixel that counts
 LOST_BELOW = 0.4  # of the true tip's mass
-RESPONSE_FRAMES = 8
-RESPONSE_COMMAND = 0.5  # of a joint's limit
+RESPONSE_FRAMES = 6  # at which the tip is read
+COMMAND_FRAMES = 4
+RESPONSE_COMMAND = 0.7  # of a joint's full speed
 MIN_TRUE_DISPLACEMENT_PX = 2.0  # a tip that hardly moves says nothing about the direction
 RIGHT_WITHIN = np.cos(np.pi / 4)
 
@@ -69,8 +70,8 @@ def measure_arm(clips: ArmClips, make_model: MakeModel) -> ArmQuality:
     frames = model.roll_out(clips.actions)
     others = clips.actions.copy()
     others[:, start:] = np.roll(clips.actions[:, start:], 1, axis=0)
-    held = clips.actions.copy()
-    held[:, start:] = held[:, start - 1 : start]
+    none = clips.actions.copy()
+    none[:, start:] = 0
     last_seen = clips.frame(start - 1)
     pictures = measure_pictures(
         frames,
@@ -78,7 +79,7 @@ def measure_arm(clips: ArmClips, make_model: MakeModel) -> ArmQuality:
         {
             "copy": np.broadcast_to(last_seen[:, None], frames.shape),
             "another_command": model.roll_out(others),
-            "held_command": model.roll_out(held),
+            "no_command": model.roll_out(none),
         },
     )
     error, copied, lost = _follow_tip(frames, clips, start)
@@ -125,18 +126,18 @@ def _follow_tip(frames: Float32Array, clips: ArmClips, start: int) -> tuple[Floa
 
 
 def _measure_response(model: Model, clips: ArmClips) -> tuple[int, float, float, float, float]:
-    """Turn one joint at a time after the same context, half of the scenes each way, and see where the tip goes."""
+    """Turn one joint at a time after the same context, towards its middle, and see where the tip goes."""
     start, count = model.context_frames, len(clips.actions)
     still = np.zeros((count, start + RESPONSE_FRAMES, JOINTS), np.float32)
     still[:, :start] = clips.actions[:, :start]
-    still[:, start:] = clips.actions[:, start - 1 : start]
     rest, true_rest = _read_tip(model, still, clips)
-    # Away from the nearer limit, so that every command stays within what was trained.
+    # Away from the nearer limit, so that the joint has room to turn.
+    pose = clips.angles[:, start - 1]
     moved, true_moved = [], []
     for joint in range(JOINTS):
         turned = still.copy()
-        way = np.where(still[:, -1, joint] > 0, -1.0, 1.0)
-        turned[:, start:, joint] += (RESPONSE_COMMAND * way)[:, None].astype(np.float32)
+        way = np.where(pose[:, joint] > 0, -1.0, 1.0)
+        turned[:, start : start + COMMAND_FRAMES, joint] = (RESPONSE_COMMAND * way)[:, None]
         tip, true_tip = _read_tip(model, turned, clips)
         moved.append(tip - rest)
         true_moved.append(true_tip - true_rest)

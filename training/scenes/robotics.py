@@ -1,7 +1,7 @@
 """Procedurally made clips in which joint commands move a robot's arm over a table, as 64x64 RGB.
 
-The arm has seven joints in the picture's plane. A command holds one target angle a joint, as a share of that joint's
-limit, and the joints follow it with a lag. Knows kinematics and rendering only: nothing of models, latents, losses or
+The arm has seven joints in the picture's plane. A command holds one speed a joint, as a share of that joint's full
+speed; joints stop at their limits. Knows kinematics and rendering only: nothing of models, latents, losses or
 files. Positions are in pixels, x to the right and y down; N scenes are moved and drawn at once.
 """
 
@@ -22,24 +22,28 @@ from training.scenes.clips import (
 )
 
 JOINTS = 7
-LINK_LENGTHS: Float32Array = np.array([10.5, 9.5, 8.0, 6.5, 5.0, 4.0, 4.0], np.float32)
+LINK_LENGTHS: Float32Array = np.array([8.5, 8.0, 7.5, 7.0, 6.5, 5.5, 5.0], np.float32)
 """px, from the base to the tip; scaled by each scene's own size."""
-JOINT_LIMITS: Float32Array = np.array([0.75, 0.9, 0.9, 0.8, 0.8, 0.7, 0.7], np.float32)
+JOINT_LIMITS: Float32Array = np.array([0.75, 0.9, 0.9, 0.9, 0.9, 1.0, 1.0], np.float32)
 """Radians to either side of straight on; the first joint is measured from upright."""
-HALF_WIDTHS = (3.6, 3.3, 3.0, 2.7, 2.5, 2.3, 2.3)
+FULL_SPEEDS: Float32Array = np.array([0.080, 0.100, 0.120, 0.145, 0.180, 0.250, 0.340], np.float32)
+"""Radians a frame; each alone moves the tip of a straight arm by 1.7 to 4 px a frame."""
+HALF_WIDTHS = (3.6, 3.4, 3.1, 2.9, 2.6, 2.4, 2.4)
 """px."""
 TIP_RADIUS = 4.0
 TABLE_TOP = 57.0
-FOLLOWED = 0.6
-"""Share of the way to its target that a joint goes in one frame."""
-SEGMENT_FRAMES = (6, 11)
-"""Frames from one way point of the command to the next, end excluded; with fewer the tip outruns what can be learnt."""
-REST_PROBABILITY = 0.15
-"""That the command stays at a way point for one segment."""
-TIP_MARGIN = 7.0
-"""px that every way point keeps the tip away from the picture's edges, and from the table."""
-CANDIDATES = 24
-"""Way points drawn for each that is kept: the first inside the picture is taken."""
+# A target angle in place of a speed was hard to learn in minutes: between two frames it hardly changes, and how far a
+# joint still has to go must be seen. A speed says all of it.
+COMMAND_FRAMES = (2, 6)
+"""Frames that a command is held, end excluded; the longer, the more a model can guess from the motion before."""
+ACTIVE_PROBABILITY = 0.4
+"""Of each joint, in each command."""
+COMMAND_SPEED = (0.35, 1.0)
+"""Of full speed, either way, where a joint is active."""
+MARGIN = 7.0
+"""px that a command's end keeps every joint away from the picture's edges, and from the table."""
+CANDIDATES = 16
+"""Commands drawn for each that is kept: the last one that ends inside the picture."""
 
 
 @dataclass
@@ -81,7 +85,7 @@ class ArmClips:
     background: Float32Array
     """(N, 3, 64, 64) the scene without its arm."""
     actions: Float32Array
-    """(N, T, 7) target angles as shares of JOINT_LIMITS, in [-1, 1]."""
+    """(N, T, 7) speeds as shares of FULL_SPEEDS, in [-1, 1]."""
     angles: Float32Array
     """(N, T, 7) radians."""
 
@@ -119,20 +123,19 @@ def make_clips(count: int, frames: int, seed: int) -> ArmClips:
     rng = np.random.default_rng(seed)
     scenes = make_scenes(count, rng)
     actions = make_actions(scenes, frames, rng)
-    scenes.angles = actions[:, 0] * JOINT_LIMITS
     return ArmClips(scenes, render_background(scenes), actions, follow(scenes, actions))
 
 
 def make_scenes(count: int, rng: np.random.Generator) -> Scenes:
-    """Draw arms, tables and blocks; every arm stands upright and straight."""
+    """Draw arms in any pose that fits the picture, tables and blocks."""
     base = np.stack([rng.uniform(24, 40, count), np.full(count, TABLE_TOP)], axis=-1)
     wall = rng.uniform(0.55, 0.9, (count, 1)) + rng.uniform(-0.08, 0.08, (count, 3))
     arm = rng.uniform(0.12, 0.3, (count, 1, 1)) + rng.uniform(-0.06, 0.06, (count, 1, 3))
     widths = np.where(rng.random((count, 3)) < 0.6, rng.uniform(4, 8, (count, 3)), 0.0)
     blocks = np.stack([rng.uniform(2, 54, (count, 3)), widths, rng.uniform(4, 9, (count, 3))], axis=-1)
-    return Scenes(
+    scenes = Scenes(
         base=base.astype(np.float32),
-        size=rng.uniform(0.92, 1.05, count).astype(np.float32),
+        size=rng.uniform(0.9, 1.02, count).astype(np.float32),
         angles=np.zeros((count, JOINTS), np.float32),
         arm_colours=np.concatenate([arm, arm + 0.22], axis=1).astype(np.float32),
         tip_colour=_draw_hues(count, rng),
@@ -141,25 +144,26 @@ def make_scenes(count: int, rng: np.random.Generator) -> Scenes:
         blocks=blocks.astype(np.float32),
         block_colours=rng.uniform(0.1, 0.8, (count, 3, 3)).astype(np.float32),
     )
+    drawn = rng.uniform(-1, 1, (CANDIDATES, count, JOINTS)).astype(np.float32) * JOINT_LIMITS
+    scenes.angles = _last_that_fits(scenes, drawn, drawn, scenes.angles)
+    return scenes
 
 
 def make_actions(scenes: Scenes, frames: int, rng: np.random.Generator) -> Float32Array:
-    """Draw commands (N, T, 7) that go smoothly from way point to way point, all within reach of the picture."""
+    """Draw commands (N, T, 7): a few joints at a time, for a few frames, never out of the picture."""
     count = len(scenes.size)
-    start, end = _draw_way_points(scenes, rng), _draw_way_points(scenes, rng)
-    length = rng.integers(*SEGMENT_FRAMES, count)
-    done = (rng.random(count) * length).astype(np.int64)  # clips begin anywhere in a segment
+    angles, command = scenes.angles, np.zeros((count, JOINTS), np.float32)
+    frames_left = np.zeros(count, np.int64)
     actions = np.zeros((count, frames, JOINTS), np.float32)
     for t in range(frames):
-        share = (done / length)[:, None]
-        actions[:, t] = start + (end - start) * (share * share * (3 - 2 * share))
-        done += 1
-        over = done >= length
-        following = np.where((rng.random(count) < REST_PROBABILITY)[:, None], end, _draw_way_points(scenes, rng))
-        start = np.where(over[:, None], end, start)
-        end = np.where(over[:, None], following, end)
-        length = np.where(over, rng.integers(*SEGMENT_FRAMES, count), length)
-        done = np.where(over, 0, done)
+        over = frames_left == 0
+        drawn, length = _draw_commands(count, rng), rng.integers(*COMMAND_FRAMES, count)
+        ends = angles + drawn * FULL_SPEEDS * length[:, None].astype(np.float32)
+        following = _last_that_fits(scenes, ends, drawn, np.zeros_like(command))
+        command = np.where(over[:, None], following, command)
+        frames_left = np.where(over, length, frames_left) - 1
+        actions[:, t] = command
+        angles = angles + command * FULL_SPEEDS
     return actions
 
 
@@ -168,8 +172,7 @@ def follow(scenes: Scenes, actions: Float32Array) -> Float32Array:
     angles = np.zeros(actions.shape, np.float32)
     current = scenes.angles
     for t in range(actions.shape[1]):
-        target = actions[:, t] * JOINT_LIMITS
-        current = current + np.float32(FOLLOWED) * (target - current)
+        current = np.clip(current + actions[:, t] * FULL_SPEEDS, -JOINT_LIMITS, JOINT_LIMITS)
         angles[:, t] = current
     return angles
 
@@ -235,18 +238,24 @@ def _cover_link(start: Float32Array, end: Float32Array, half_width: float) -> Fl
     return np.asarray(np.clip(half_width - distance + 0.5, 0, 1), np.float32)
 
 
-def _draw_way_points(scenes: Scenes, rng: np.random.Generator) -> Float32Array:
-    """Targets (N, 7) in [-1, 1] with the tip inside the picture and above the table."""
-    count = len(scenes.size)
-    drawn = rng.uniform(-1, 1, (CANDIDATES, count, JOINTS)).astype(np.float32)
-    drawn[-1] = 0.0  # upright is always inside
-    chosen = drawn[-1]
-    for candidate in drawn[::-1]:
-        joints = place_joints(scenes, candidate * JOINT_LIMITS)[:, 1:]
+def _draw_commands(count: int, rng: np.random.Generator) -> Float32Array:
+    """Commands (CANDIDATES, N, 7) in [-1, 1], most of whose joints stand still."""
+    shape = (CANDIDATES, count, JOINTS)
+    speed = rng.uniform(*COMMAND_SPEED, shape) * np.where(rng.random(shape) < 0.5, -1.0, 1.0)
+    return np.where(rng.random(shape) < ACTIVE_PROBABILITY, speed, 0.0).astype(np.float32)
+
+
+def _last_that_fits(
+    scenes: Scenes, poses: Float32Array, candidates: Float32Array, otherwise: Float32Array
+) -> Float32Array:
+    """Of candidates (C, N, 7) the last whose pose (C, N, 7) is within limits, picture and room above the table."""
+    chosen = otherwise
+    for pose, candidate in zip(poses, candidates, strict=True):
+        joints = place_joints(scenes, pose)[:, 1:]
         beside = np.minimum(joints[..., 0], IMAGE_SIZE - joints[..., 0]).min(axis=1)
         above = np.minimum(joints[..., 1], TABLE_TOP - joints[..., 1]).min(axis=1)
-        inside = np.minimum(beside, above) > TIP_MARGIN
-        chosen = np.where(inside[:, None], candidate, chosen)
+        fits = (np.minimum(beside, above) > MARGIN) & (np.abs(pose) <= JOINT_LIMITS).all(axis=1)
+        chosen = np.where(fits[:, None], candidate, chosen)
     return chosen
 
 

@@ -27,13 +27,11 @@ class SimulatedModel:
         return pictures
 
 
-def ignore(actions: Float32Array) -> Float32Array:
-    """The action of the context's last frame for ever."""
-    held = np.repeat(actions[:, CONTEXT - 1 : CONTEXT], actions.shape[1] - CONTEXT, axis=1)
-    return np.concatenate([actions[:, :CONTEXT], held], axis=1)
+def stop(actions: Float32Array) -> Float32Array:
+    """No action at all after the context."""
+    return np.concatenate([actions[:, :CONTEXT], np.zeros_like(actions[:, CONTEXT:])], axis=1)
 
 
 def reverse(actions: Float32Array) -> Float32Array:
-    """Every change since the context's last frame the other way."""
-    last = actions[:, CONTEXT - 1 : CONTEXT]
-    return np.concatenate([actions[:, :CONTEXT], 2 * last - actions[:, CONTEXT:]], 1)
+    """Every action after the context the other way."""
+    return np.concatenate([actions[:, :CONTEXT], -actions[:, CONTEXT:]], axis=1)

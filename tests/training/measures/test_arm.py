@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.training.measures.simulated import CONTEXT, Draw, SimulatedModel, ignore, reverse
+from tests.training.measures.simulated import CONTEXT, Draw, SimulatedModel, reverse, stop
 from training.measures.arm import ArmQuality, judge_displacements, locate_tip, measure_arm
 from training.scenes.clips import Float32Array
 from training.scenes.robotics import ArmClips, follow, make_clips, place_joints, render
@@ -30,7 +30,7 @@ def test_the_true_arm_reaches_every_bar(clips: ArmClips) -> None:
     quality = quality_of(clips, lambda actions: actions)
     assert quality.pictures.clips == 24
     assert quality.pictures.psnr_db.mean() == pytest.approx(60)
-    assert min(map(quality.pictures.gain_over_db, ("copy", "another_command", "held_command"))) > 20
+    assert min(map(quality.pictures.gain_over_db, ("copy", "another_command", "no_command"))) > 20
     assert quality.tip_error_at(10) == 0
     assert not quality.lost_share.any()
     assert quality.commands > 100
@@ -41,9 +41,9 @@ def test_the_true_arm_reaches_every_bar(clips: ArmClips) -> None:
     assert quality.true_displacement_px > 3
 
 
-def test_an_arm_that_ignores_its_commands_gains_nothing_over_one_that_holds_still(clips: ArmClips) -> None:
-    quality = quality_of(clips, ignore)
-    assert quality.pictures.gain_over_db("held_command") == 0
+def test_an_arm_that_ignores_its_commands_gains_nothing_over_one_that_has_none(clips: ArmClips) -> None:
+    quality = quality_of(clips, stop)
+    assert quality.pictures.gain_over_db("no_command") == 0
     assert quality.pictures.gain_over_db("another_command") == 0
     assert quality.right_direction_share == 0
     assert quality.tip_error_at(10) > 5
@@ -52,7 +52,7 @@ def test_an_arm_that_ignores_its_commands_gains_nothing_over_one_that_holds_stil
 def test_an_arm_that_goes_the_other_way_answers_no_command(clips: ArmClips) -> None:
     quality = quality_of(clips, reverse)
     assert quality.right_direction_share < 0.1
-    assert quality.pictures.gain_over_db("held_command") < 0
+    assert quality.pictures.gain_over_db("no_command") < 0
 
 
 def test_a_scene_without_its_arm_has_lost_the_tip(clips: ArmClips) -> None:
@@ -99,4 +99,4 @@ def test_commands_that_move_nothing_are_not_measured() -> None:
 
 
 def test_a_short_rollout_has_no_error_at_frame_32(clips: ArmClips) -> None:
-    assert np.isnan(quality_of(clips, ignore).summary()["tip_error_px_at_32"])
+    assert np.isnan(quality_of(clips, stop).summary()["tip_error_px_at_32"])

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.training.measures.simulated import CONTEXT, Draw, SimulatedModel, ignore
+from tests.training.measures.simulated import CONTEXT, Draw, SimulatedModel
 from training.measures.face import FaceQuality, correlate, eye_area, measure_face, mouth_area, place_head
 from training.scenes.avatars import FaceClips, Pose, animate, make_clips, render
 from training.scenes.clips import Float32Array
@@ -60,7 +60,7 @@ def test_a_deaf_face_gains_nothing_over_silence(clips: FaceClips) -> None:
 
 def test_a_frozen_face_answers_nothing_and_never_blinks(clips: FaceClips) -> None:
     last = clips.frame(CONTEXT - 1)
-    quality = quality_of(clips, lambda actions: np.repeat(last[:, None], actions.shape[1], axis=1), ignore)
+    quality = quality_of(clips, lambda actions: np.repeat(last[:, None], actions.shape[1], axis=1))
     assert quality.pictures.gain_over_db("copy") == 0
     assert quality.sways_with_vowel_share == 0
     np.testing.assert_array_equal(quality.head_error_px, quality.copy_head_error_px)
