@@ -123,8 +123,8 @@ class Program(Model):
     frame_value: str = "frame"
     """The value that is a finished picture, (1, 3, H, W) in [0, 1]; each call that writes it emits one."""
     pictures_per_frame: Annotated[int, Field(gt=0)] = 1
-    """Moments that the value shows, one below the other, oldest first: more than 1 for worlds that are made in chunks. A
-    `frame` of the program, its rate and its latency are then those of a chunk."""
+    """Moments that the value shows, one below the other, oldest first: more than 1 for worlds that are made in chunks.
+    A `frame` of the program, its rate and its latency are then those of a chunk."""
 
     def component(self, name: str) -> ComponentSpec:
         """The component of that name; KeyError when there is none."""
