@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import porting.cli.bundle_commands  # noqa: F401  registers the command
 from porting.cli.app import app
 from porting.record import FileRecord, PortRecord
 from porting.report import render_against
