@@ -102,9 +102,7 @@ def test_no_frames_and_no_comparison_are_no_figures() -> None:
 
 
 @pytest.mark.parametrize(("measured_ms", "achieved"), [(10.0, 0.25), (None, None), (0.0, None)])
-def test_the_share_of_the_limit_is_kept_where_it_was_measured(
-    measured_ms: float | None, achieved: float | None
-) -> None:
+def test_the_share_of_the_limit_is_kept_where_measured(measured_ms: float | None, achieved: float | None) -> None:
     peaks = Peaks(
         name="x", matrix_flops_per_second=1e9, bandwidths=(Bandwidth(working_set_bytes=1, bytes_per_second=1e9),),
         shared_units=True, projected=False, source="x",
