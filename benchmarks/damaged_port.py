@@ -1,8 +1,8 @@
 """Damage a port's compiled weights on purpose and let worldport prove it anew: what a failed port looks like.
 
 Run as `python -m benchmarks.damaged_port BUNDLE OUT`. OUT is a copy of the bundle with the target cpu alone, its
-chosen artifacts OpenVINO's. A quarter of the decoder's weights is scaled by 2 %, and the record's digest made to fit, as
-no digest helps against who compiled wrongly. Every figure in OUT is then measured by `worldport verify`.
+chosen artifacts OpenVINO's. A quarter of the decoder's weights is scaled by 2 %, and the record's digest made to fit,
+as no digest helps against who compiled wrongly. Every figure in OUT is then measured by `worldport verify`.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 Run as `python -m benchmarks.report_pictures BUNDLE [--failed BUNDLE] [--out docs]`. The first is a bundle with a target
 that ran and one that was compiled only, the second one that failed: `benchmarks.damaged_port` makes one. Needs
-playwright and a Chromium on PATH. Each picture is reduced to a palette, to stay small.
+playwright and a Chromium on PATH. Large pictures are reduced to a palette.
 """
 
 import argparse
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 MOST_BYTES = 250_000
-COLOURS = 128
+COLOURS = 256
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -71,7 +71,7 @@ def _render(record: PortRecord, bundle: Path, path: Path) -> Path:
 
 
 def take(browser: "Browser", picture: Picture, out: Path) -> Path:
-    """One picture, reduced to a palette; returns where it is.
+    """One picture, reduced to a palette where it is large; returns where it is.
 
     Raises:
         UsageError: it is larger than the docs should carry.
@@ -89,8 +89,12 @@ def take(browser: "Browser", picture: Picture, out: Path) -> Path:
     )
     page.screenshot(path=path)
     view.close()
-    with Image.open(path) as image:
-        image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    image.save(path, optimize=True)
+    if path.stat().st_size > MOST_BYTES:
+        # Colours that few pixels have count as much as others: a mark in red must stay red.
+        image.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=1).save(path, optimize=True)
     if path.stat().st_size > MOST_BYTES:
         raise UsageError(f"{path}: {path.stat().st_size:,} bytes, more than {MOST_BYTES:,}; show less of the page")
     return path
