@@ -13,6 +13,7 @@ from porting.pipeline.drivers import bundled_drivers
 from porting.pipeline.enduring import plan_sessions, plan_soak
 from porting.pipeline.judging import REPORT_FILES, judge_all, write_reports
 from porting.pipeline.kernels import KernelBatch
+from porting.pipeline.limiting import count_once, plan_limit
 from porting.pipeline.measuring import Session, chosen_backends, plan_parity, plan_throughput
 from porting.pipeline.progress import Observer, Silent
 from porting.pipeline.workshop import Workshop
@@ -120,6 +121,8 @@ def compile_again(path: Path, targets: tuple[str, ...], threads: int, jobs: int,
             workshop.change(partial(forget_stage, name=stage.name))
         for name in names:
             gone = {"artifacts": (), "kernels": (), "parity": None, "throughput": None, "verdict": None}
+            if workshop.record.targets[name].throughput is not None:
+                gone["limit"] = None
             workshop.change(change_target(name, gone))
         with workshop.background(jobs) as submit:
             for together in groups:
@@ -158,7 +161,7 @@ def _bench_one(soak_frames: int | None, sessions: int | None, session: Session) 
     if len(chosen_backends(session.record)) < len(session.program.components):
         raise UsageError(f"{session.target}: no artifacts were chosen yet; run worldport verify first")
     drivers = bundled_drivers(session.workshop.record, session.folder, session.record.precision)
-    stages = [plan_throughput(session, drivers)]
+    stages = [plan_throughput(session, drivers), plan_limit(session, count_once(session.workshop))]
     if soak_frames is not None:
         stages.append(plan_soak(session, soak_frames))
     if sessions is not None:

@@ -240,12 +240,12 @@ def _clear_measured(record: PortRecord, target: str) -> PortRecord:
     """Without what was found out about the target's artifacts, the choice among them included."""
     nothing = {"chosen": False, "median_ms": None, "call_ms": ()}
     artifacts = tuple(artifact.model_copy(update=nothing) for artifact in record.targets[target].artifacts)
-    gone = {"artifacts": artifacts, "parity": None, "throughput": None, "verdict": None}
+    gone = {"artifacts": artifacts, "parity": None, "throughput": None, "limit": None, "verdict": None}
     return change_target(target, gone)(record)
 
 
 def _clear_throughput(target: str) -> Update:
-    return change_target(target, {"throughput": None, "verdict": None})
+    return change_target(target, {"throughput": None, "limit": None, "verdict": None})
 
 
 def _timed_in_bundle(evidence: ThroughputEvidence, folder: Path, out: Path) -> ThroughputEvidence:

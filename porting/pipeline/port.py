@@ -24,6 +24,7 @@ from porting.pipeline.interpreting import NAME as INTERPRETING
 from porting.pipeline.interpreting import plan_interpreting
 from porting.pipeline.judging import judge_all, prune_artifacts, write_reports
 from porting.pipeline.kernels import KernelBatch, kernels_name
+from porting.pipeline.limiting import limit_name, run_limits
 from porting.pipeline.making import plan_export, plan_kernel_export, plan_trace
 from porting.pipeline.measuring import Driver, Session, chosen_backends, plan_parity, plan_throughput
 from porting.pipeline.progress import Observer
@@ -64,8 +65,10 @@ def port(request: PortRequest, observer: Observer) -> PortRecord:
         observer.planned(_plan_exports(model) + with_kernels + _plan_targets(workshop.record, targets))
         if _make(workshop, model, host, batch, request):
             drivers = eager_drivers(model.program, lambda: model.modules, request.precision)
-            for target in targets:
-                measure(Session(workshop, target, host), drivers)
+            sessions = tuple(Session(workshop, target, host) for target in targets)
+            for session in sessions:
+                measure(session, drivers)
+            run_limits(sessions)
         return _finish(workshop, request)
 
 
@@ -163,6 +166,7 @@ def _plan_targets(record: PortRecord, targets: tuple[str, ...]) -> tuple[str, ..
             names.append(kernels_name(name))
         if describe_ability(target.profile).highest is Step.THROUGHPUT:
             names += [f"parity {name}", f"throughput {name}"]
+        names.append(limit_name(name))
     return tuple(names)
 
 

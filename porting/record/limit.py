@@ -134,6 +134,11 @@ class ComponentFloor(Model):
         """Share of the limit that was reached: the floor over the measured time."""
         return None if self.measured_ms is None else self.floor_ms / self.measured_ms
 
+    @property
+    def is_impossible(self) -> bool:
+        """Whether the measured time cannot be that of all the work; False where nothing was measured."""
+        return self.measured_ms is not None and not self.measured_ms >= self.impossible_ms
+
 
 class CalibrationSample(Model):
     """One timed repetition of a calibration."""

@@ -104,6 +104,8 @@ class ComponentTime(Model):
     calls_per_frame: float
     ms_per_frame: float
     share: float
+    median_ms: float | None = None
+    """Of the frames' own times; the mean above has every disturbance in it."""
 
 
 class Soak(Model):

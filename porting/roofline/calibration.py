@@ -31,7 +31,15 @@ def calibrate_host(threads: int, measure: Measure | None = None) -> Calibration:
     Raises:
         RunnerError: the child could not measure.
     """
-    samples, disturbances = (measure or _measure_in_child)(threads)
+    return settle_calibration(threads, *(measure or _measure_in_child)(threads))
+
+
+def settle_calibration(threads: int, samples: list[CalibrationSample], disturbances: tuple[str, ...]) -> Calibration:
+    """The peaks that samples show, of one calibration or of several.
+
+    Raises:
+        RunnerError: they are not of both product and copy.
+    """
     rates = _best_rates(samples)
     products = {size: rate for (what, size), rate in rates.items() if what == "matmul"}
     copies = {size: rate for (what, size), rate in rates.items() if what == "copy"}

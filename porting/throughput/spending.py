@@ -19,12 +19,17 @@ def share_out(log: FrameLog, rows: Rows) -> tuple[ComponentTime, ...]:
     whole = float(frame_ms.mean())
     # Components that only priming runs cost a frame nothing.
     names = [*(name for name in log.components if name in log.span_names), COPY]
-    spent = {name: float(log.spent_ms(rows, name).mean()) for name in names}
-    calls = {name: float(log.span_names.count(name)) for name in names}
-    spent[HOST], calls[HOST] = whole - sum(spent.values()), 0.0
+    taken = {name: log.spent_ms(rows, name) for name in names}
+    taken[HOST] = frame_ms - np.sum(list(taken.values()), axis=0)
     return tuple(
-        ComponentTime(what=name, calls_per_frame=calls[name], ms_per_frame=ms, share=ms / whole)
-        for name, ms in spent.items()
+        ComponentTime(
+            what=name,
+            calls_per_frame=float(log.span_names.count(name)),
+            ms_per_frame=float(ms.mean()),
+            share=float(ms.mean()) / whole,
+            median_ms=float(np.median(ms)),
+        )
+        for name, ms in taken.items()
     )
 
 

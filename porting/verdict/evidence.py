@@ -35,6 +35,8 @@ MAY_BE_EMPTY = frozenset(
         ("ThroughputEvidence", "device"),
         ("DeviceUsed", "driver"),
         ("DeviceUsed", "clock_mhz"),
+        # Records of older versions have the mean alone.
+        ("ComponentTime", "median_ms"),
         # A copy is no call.
         ("CallSpan", "call"),
         # Remarks for a reader.
