@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SMALL, LARGE = 8, 32
+"""Sides of frames, pixels."""
 
 
 def find_browser() -> str | None:
@@ -106,7 +108,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Reports by name, each rendered when it is first asked for."""
     folder = tmp_path_factory.mktemp("reports")
 
-    def bundle(name: str, record: PortRecord, side: int = 8) -> Path:
+    def bundle(name: str, record: PortRecord, side: int = SMALL) -> Path:
         return write_bundle(folder / f"{name}-bundle", record, side)
 
     def render(name: str) -> str:
@@ -117,7 +119,8 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             before, now = passing(24), evil_record()
             return render_against(before, bundle("before", before), now, bundle("evil", now), TEMPLATES)
         record = RECORDS[name]()
-        return render_html(record, bundle(name, record), TEMPLATES)
+        # Of this size 300 frames do not fit into one row of a sheet.
+        return render_html(record, bundle(name, record, LARGE if name == "300 frames" else SMALL), TEMPLATES)
 
     def get(name: str) -> Path:
         path = folder / f"{name}.html"

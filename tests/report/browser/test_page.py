@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from tests.report.browser.conftest import DESKTOP, EVERY, PHONE, RECORDS, Open, Visit
+from tests.report.browser.conftest import DESKTOP, EVERY, LARGE, PHONE, RECORDS, SMALL, Open, Visit
 
 pytestmark = pytest.mark.browser
 
@@ -36,7 +36,7 @@ def pixels(seen: Visit, kind: str = "port") -> Pixels:
     return np.array(seen.run(PIXELS, kind), np.uint8).reshape(height, width, 4)[..., :3]
 
 
-def recorded(report: Path, frame: int, kind: str = "port", session: int = 0, side: int = 8) -> Pixels:
+def recorded(report: Path, frame: int, kind: str = "port", session: int = 0, side: int = SMALL) -> Pixels:
     """The same, as the bundle of the report holds them."""
     sheet = report.parent / f"{report.stem}-bundle" / "targets" / "cpu" / f"rollout_{kind}.png"
     with Image.open(sheet) as image:
@@ -145,7 +145,7 @@ def test_three_hundred_frames_and_one(visit: Open, reports: Reports) -> None:
     assert frame_of(many) == 211
     many.page.get_by_role("slider").focus()
     many.page.keyboard.press("End")
-    np.testing.assert_array_equal(pixels(many), recorded(reports("300 frames"), 299))
+    np.testing.assert_array_equal(pixels(many), recorded(reports("300 frames"), 299, side=LARGE))
     one = show(visit, reports("one frame"))
     one.page.get_by_role("slider").focus()
     for key in ("End", "ArrowRight", "Home"):
