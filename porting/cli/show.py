@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from porting.record import Outcome, PortRecord, Step, TargetRecord, ThroughputEvidence, exit_code
-from porting.report import numbers, view
+from porting.report import floor, numbers, view
 from porting.tensor_spec import Model
 
 COLOURS = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.NOT_MEASURED: "yellow"}
@@ -51,6 +51,8 @@ def _print_target(console: Console, name: str, target: TargetRecord, upto: Step)
     console.print("  " + _say_artifacts(target))
     if target.throughput is not None and upto is Step.THROUGHPUT:
         console.print("  " + say_frame_rate(target.throughput))
+    if target.limit is not None and upto is Step.THROUGHPUT:
+        console.print("  limit: " + floor.say_limit(target.limit))
 
 
 def _say_artifacts(target: TargetRecord) -> str:

@@ -12,7 +12,7 @@ import jinja2
 
 from porting.record import LADDER, FreeRunning, PortRecord, TargetRecord
 from porting.record.history import TargetTrend
-from porting.report import matrix, numbers, targets, view
+from porting.report import floor, matrix, numbers, targets, view
 from porting.report import trends as drawing
 from porting.report.charts import Chart, draw_drift, draw_ratios
 from porting.report.files import Missing
@@ -65,6 +65,7 @@ def render_html(record: PortRecord, bundle: Path, templates: Path, trends: Seque
         matrix=matrix,
         most_rows=MOST_ROWS,
         view=view,
+        floor=floor,
         targets=targets,
         trend_pages=drawing.make_pages(trends),
         drawing=drawing,

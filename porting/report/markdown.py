@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from porting.escaping import markdown_text, one_line
 from porting.record import LADDER, Outcome, PortRecord, Step, TargetRecord
-from porting.report import view
+from porting.report import floor, view
 from porting.report.html import shared_filters
 from porting.report.limits import list_limits
 from porting.report.numbers import number, plural, times
@@ -124,7 +124,11 @@ def list_reasons(record: PortRecord, rows: Sequence[Row]) -> list[tuple[str, str
 def list_figures(record: PortRecord, rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Name and figures of the targets that were timed."""
     timed = [row for row in rows if record.targets[row.name].throughput is not None]
-    return [(row.name, _say_figures(record.targets[row.name])) for row in timed[:MOST_FIGURES]]
+    told = [(row.name, _say_figures(record.targets[row.name])) for row in timed[:MOST_FIGURES]]
+    limits = {row.name: limit for row in rows if (limit := record.targets[row.name].limit) is not None}
+    # What was held against its floor comes first; a projection is told as one.
+    known = sorted(limits, key=lambda name: limits[name].achieved is None)
+    return told + [(f"{name}, limit", _shorten(f"{floor.say_limit(limits[name])}.")) for name in known[:MOST_FIGURES]]
 
 
 def _say_figures(target: TargetRecord) -> str:

@@ -20,6 +20,7 @@ from porting.verdict.evidence import (
     passed,
     say_names,
 )
+from porting.verdict.limit import check_limit
 
 STEP = Step.THROUGHPUT
 PORT = "port"
@@ -41,7 +42,7 @@ def check_throughput(target: TargetRecord) -> tuple[Check, ...]:
         _check_drivers(evidence),
         *check_sessions(evidence, budget),
     )
-    long_run = check_soak(evidence, budget)
+    long_run = (*check_soak(evidence, budget), *check_limit(target))
     return (*(_excuse(check, evidence) for check in checks), _check_memory(evidence, budget), *long_run)
 
 
