@@ -19,7 +19,8 @@ def plan_soak(session: Session, frames: int) -> Stage:
 
     def work(folder: Path) -> Update:
         driver = port_driver(session)
-        found = throughput.measure_soak(session.program, driver, session.read_trace(), frames)
+        instruments = throughput.instruments_for(session.record.profile.device.kind)
+        found = throughput.measure_soak(session.program, driver, session.read_trace(), frames, instruments)
         return partial(_add, target=session.target, name="soak", found=found)
 
     return Stage(
@@ -36,7 +37,8 @@ def plan_sessions(session: Session, most: int) -> Stage:
 
     def work(folder: Path) -> Update:
         budget, driver = session.record.profile.throughput, port_driver(session)
-        found = throughput.measure_sessions(session.program, driver, session.read_trace(), budget, most)
+        instruments = throughput.instruments_for(session.record.profile.device.kind)
+        found = throughput.measure_sessions(session.program, driver, session.read_trace(), budget, most, instruments)
         return partial(_add, target=session.target, name="concurrency", found=found)
 
     return Stage(

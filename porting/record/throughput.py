@@ -121,6 +121,9 @@ class Soak(Model):
     memory_growth_bytes: int
     """Memory in use after `frames`, less that once it had settled."""
     host_overhead_share: float
+    disturbances: tuple[str, ...] = ()
+    """What else the machine did meanwhile: other processes, a clock that fell or jumped. It can slow frames, and cannot
+    make memory grow."""
 
 
 class SessionLoad(Model):

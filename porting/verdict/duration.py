@@ -24,6 +24,7 @@ def check_soak(evidence: ThroughputEvidence, budget: ThroughputBudget) -> tuple[
         f"Over {soak.frames} frames memory grows by {soak.memory_slope_bytes_per_frame:.4g} bytes a frame"
         f" ({soak.memory_growth_bytes / 2**20:.3g} MiB in all); a frame then takes {soak.slowdown:.3g} times what a"
         f" young rollout's does ({soak.slowdown_low:.3g} to {soak.slowdown_high:.3g})."
+        + (f" The machine was disturbed: {'; '.join(soak.disturbances)}." if soak.disturbances else "")
     )
     limit = budget.max_memory_slope_bytes_per_frame
     figures = (soak.memory_slope_bytes_per_frame, limit, "bytes/frame")

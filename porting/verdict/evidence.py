@@ -22,6 +22,7 @@ MAY_BE_EMPTY = frozenset(
         ("ThroughputEvidence", "not_run"),
         ("SessionLoad", "error"),
         ("Concurrency", "disturbances"),
+        ("Soak", "disturbances"),
         # Asked for, or not; held against budgets where it is there.
         ("ThroughputEvidence", "soak"),
         ("ThroughputEvidence", "concurrency"),

@@ -26,11 +26,11 @@ SOAK = Soak(
 def test_bench_adds_what_was_asked_for(tmp_path: Path, fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def measure_soak(program: Any, load: Any, trace: Any, frames: int) -> Soak:
+    def measure_soak(program: Any, load: Any, trace: Any, frames: int, instruments: Any) -> Soak:
         asked.append(frames)
         return SOAK
 
-    def measure_sessions(program: Any, load: Any, trace: Any, budget: Any, most: int) -> Concurrency:
+    def measure_sessions(program: Any, load: Any, trace: Any, budget: Any, most: int, instruments: Any) -> Concurrency:
         asked.append(most)
         return Concurrency(asked=most, max_missed_share=0.01, loads=(), most_that_hold=0)
 

@@ -110,7 +110,7 @@ def test_what_holds_a_component_back_is_named_with_its_own_floor() -> None:
 def test_the_page_shows_a_measured_limit(tmp_path: Path) -> None:
     record = with_limit(make_limit(profiles=(make_profile(),)))
     page = render_html(record, write_bundle(tmp_path, record), TEMPLATES)
-    for words in (
+    for said in (
         "The limit",
         "What holds decoder back",
         "FusedConv",

@@ -20,7 +20,7 @@ from porting.runners.eager import TorchRunner
 from porting.tensor_spec import Precision
 from porting.throughput import measure_soak
 from porting.trace.data import Trace, TracedSession
-from tests.throughput.fakes import Bench, FakeRunner
+from tests.throughput.fakes import Bench, FakeRunner, QuietWatch
 
 MILLION, THOUSAND = 1_000_000, 1_000
 SOAK_FRAMES = 20_000
@@ -100,6 +100,18 @@ def test_frames_that_are_not_written_are_no_soak(bench: Bench) -> None:
         return {"world": bench.runner(10.0, writes=lambda call: call != 700)}
 
     assert math.isnan(measure_soak(bench.program, load, bench.trace, 1200, bench.instruments).slowdown)
+
+
+def test_what_disturbs_a_soak_is_told(bench: Bench) -> None:
+    def load() -> Mapping[str, Runner]:
+        return {"world": FakeRunner(lambda call: bench.clock.jump(30.0) if call == 50 else bench.clock.advance(0.010))}
+
+    bench.watch = QuietWatch(("other processes took 80%",))
+    told = measure_soak(bench.program, load, bench.trace, 1000, bench.instruments).disturbances
+    assert told[0] == "other processes took 80%"
+    assert "the clock jumped: the soak took" in told[1]
+    bench.watch = QuietWatch()
+    assert measure_soak(bench.program, bench.driver(10.0), bench.trace, 1000, bench.instruments).disturbances == ()
 
 
 def test_a_short_soak_is_refused(bench: Bench) -> None:
