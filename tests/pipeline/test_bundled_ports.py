@@ -5,15 +5,22 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from porting import content
 from porting.bundle import Bundle
 from porting.cli.app import load_commands
 from porting.record import Outcome, Step
 
+BUNDLED = sorted(folder.name for folder in content.folder("checkpoints").iterdir())
+
+
+def test_there_is_a_bundled_world_model() -> None:
+    assert "gwm-mini-worlds" in BUNDLED
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", ["worlds", "robotics", "avatars"])
-def test_a_bundled_world_model_is_proved_on_the_cpu(world: str, tmp_path: Path) -> None:
-    command = ["port", f"bundled:gwm-mini-{world}", "--target", "cpu", "--out", str(tmp_path / "bundle")]
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_world_model_is_proved_on_the_cpu(name: str, tmp_path: Path) -> None:
+    command = ["port", f"bundled:{name}", "--target", "cpu", "--out", str(tmp_path / "bundle")]
     result = CliRunner().invoke(load_commands(), command)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.output
     target = Bundle(tmp_path / "bundle").read_record().targets["cpu"]
