@@ -36,8 +36,8 @@ def make_autoencoder() -> AutoencoderKLCosmos:
     """An autoencoder of two levels that makes pictures around grey."""
     model = AutoencoderKLCosmos(
         latent_channels=CHANNELS,
-        encoder_block_out_channels=(8, 12, 12),
-        decode_block_out_channels=(8, 12, 12),
+        encoder_block_out_channels=(8, 8, 12, 12),
+        decode_block_out_channels=(8, 8, 12, 12),
         attention_resolutions=(8,),
         resolution=32,
         num_layers=1,

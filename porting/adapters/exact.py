@@ -13,10 +13,9 @@ def use_exact_norms(module: nn.Module) -> None:
     """
     for part in list(module.modules()):
         for name, child in part.named_children():
-            weight = getattr(child, "weight", None)
-            if type(child).__name__ not in NORMS or isinstance(child, nn.RMSNorm) or weight is None:
-                continue
-            if getattr(child, "bias", None) is None:
-                made = nn.RMSNorm(tuple(weight.shape), eps=float(child.eps), device="meta")
+            weight, eps = getattr(child, "weight", None), getattr(child, "eps", None)
+            replaced = type(child).__name__ in NORMS and not isinstance(child, nn.RMSNorm)
+            if replaced and weight is not None and isinstance(eps, float) and getattr(child, "bias", None) is None:
+                made = nn.RMSNorm(tuple(weight.shape), eps=eps, device="meta")
                 made.weight = weight
                 setattr(part, name, made)

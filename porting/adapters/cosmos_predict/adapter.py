@@ -129,6 +129,6 @@ def convert_transformer(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 class _Kept(dict[str, Tensor]):
     """A dict that keeps what is popped: the converter empties its input before it looks which version it is."""
 
-    def pop(self, key: str, *default: Any) -> Tensor:  # type: ignore[override]
+    def pop(self, key: str, *default: Any) -> Tensor:
         """The value of `key`, which stays."""
         return self[key]

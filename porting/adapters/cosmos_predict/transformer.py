@@ -74,7 +74,7 @@ class Transformer(nn.Module):
         for block in network.transformer_blocks:
             x = block(x, prompt, embedded, modulation, (self.cos, self.sin), positions, None)
         x = network.proj_out(network.norm_out(x, embedded, modulation))
-        deep, high, wide = network.config.patch_size[0], *network.config.patch_size[1:]
+        deep, high, wide = network.config.patch_size
         x = x.unflatten(2, (high, wide, deep, -1)).unflatten(1, (time, rows, columns))
         # diffusers' own order, which is not that of its patching, and correct.
         return x.permute(0, 7, 1, 6, 2, 4, 3, 5).flatten(6, 7).flatten(4, 5).flatten(2, 3)
