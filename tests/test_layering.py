@@ -72,7 +72,7 @@ BACKENDS = {
         "runners.eager",
         "runners.exported",
         "runners.triton",
-        "runners.inductor",
+        "runners.inductor*",
         "runners.torch_device",
         "trace",
         "trace.*",

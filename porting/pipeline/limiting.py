@@ -13,8 +13,10 @@ from porting.pipeline.abilities import describe_ability
 from porting.pipeline.compiling import change_target
 from porting.pipeline.measuring import Session
 from porting.pipeline.workshop import Stage, Update, Workshop
-from porting.record import Calibration, FrameLimit, FrameWork, PortRecord, Step, ThroughputEvidence
+from porting.record import Calibration, ComponentProfile, FrameLimit, FrameWork, PortRecord, Step, ThroughputEvidence
 from porting.roofline import calibrate_host, limit_frame, list_assumptions, peaks_of_device, settle_calibration
+from porting.roofline.operator_times import settle_profile
+from porting.runners.profiling import ProfileRequest, profile_artifacts
 from porting.tensor_spec import Precision
 
 MOST_CALIBRATIONS = 3
@@ -106,7 +108,26 @@ def _limit(session: Session, work: FrameWork) -> FrameLimit:
     else:
         threads = timed.host.threads if timed is not None else session.host.threads
         found = limit_on_host(work, threads, measured, frame_ms)
+        if timed is not None:
+            found = found.model_copy(update={"profiles": profile_components(session, found)})
     return found.model_copy(update={"assumptions": list_assumptions(work, found.peaks, record.profile)})
+
+
+def profile_components(session: Session, limit: FrameLimit) -> tuple[ComponentProfile, ...]:
+    """What the chosen artifact of every component of a frame spends a call on, on inputs of the recorded rollout."""
+    chosen = {artifact.component: artifact for artifact in session.record.artifacts if artifact.chosen}
+    trace = session.read_trace()
+    inputs = {call.component: call.inputs for call in reversed(trace.calls) if call.inputs_kind == "trace"}
+    requests = [
+        ProfileRequest(chosen[part.component], session.program.component(part.component), inputs[part.component])
+        for part in limit.components
+        if part.component in chosen and part.component in inputs
+    ]
+    made = profile_artifacts(requests, session.folder, session.host.threads)
+    return tuple(
+        settle_profile(request.spec.name, request.artifact.backend, found, limit.peaks)
+        for request, found in zip(requests, made, strict=True)
+    )
 
 
 def limit_on_host(

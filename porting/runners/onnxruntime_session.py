@@ -159,18 +159,25 @@ def _require_started(placement: Placement, path: Path, threads: int, where: str)
 
 
 def _open(placement: Placement, path: Path, threads: int, strict: bool) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options = session_options(threads)
     options.log_severity_level = 4 if placement.provider != CPU else 3
-    # Threads that spin between the short calls of a frame take the core from whoever needs it next.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     providers = [(placement.provider, dict(placement.options)), *placement.then]
     # Else Python itself opens a second session on the CPU when the first fails.
     return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
+
+
+def session_options(threads: int) -> ort.SessionOptions:
+    """What every session is opened with."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    # Threads that spin between the short calls of a frame take the core from whoever needs it next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def bind_host(

@@ -380,6 +380,7 @@ def replacements(fakes: Fakes) -> list[tuple[Any, str, Any]]:
         (throughput, "measure_throughput", fakes.measure_throughput),
         (frame, "count_frame", count_frame),
         (limiting, "calibrate_host", calibrate_host),
+        (limiting, "profile_components", lambda *_: ()),
         (verdict, "judge_target", judge_target),
         (report, "render_html", lambda record, *_: record.targets["cpu"].verdict.outcome),
         (report, "render_markdown", lambda record, *_: record.command),
