@@ -50,7 +50,8 @@ def test_a_failure_names_the_checks_with_their_figures(pytester: pytest.Pytester
     result.stdout.fnmatch_lines(
         [
             "toy in *bundle: failed, held against no baseline",
-            "failed - cpu: error budget ratio asked for of *: 1.2 times PyTorch's own error; at most 1.1 was asked for.",
+            "failed - cpu: error budget ratio asked for of *: 1.2 times PyTorch's own error; at most 1.1 was"
+            " asked for.",
             "failed - cpu: frames per second asked for: 100 fps over 240 frames; at least 240 fps is needed.",
             "* of * checks passed",
         ]
