@@ -141,6 +141,7 @@ def find_family(checkpoint: Checkpoint) -> Family:
 
     Raises:
         CheckpointError: none does, or several do; the message says what was seen, and which families come nearest.
+        ConfigError: none does, of a config alone.
     """
     installed, broken = list_installed()
     compared = [(family, family.signature.compare(checkpoint)) for family in (*FAMILIES, *installed)]
@@ -154,9 +155,8 @@ def find_family(checkpoint: Checkpoint) -> Family:
             f' say which with "family" in {checkpoint.config_path}, or with --family'
         )
     unusable = f"; installed adapters that could not be used: {', '.join(broken)}" if broken else ""
-    raise CheckpointError(
-        f"{checkpoint.path}: of no known family: {_describe(checkpoint)}; {_list_nearest(compared)}{unusable}"
-    )
+    kind = ConfigError if checkpoint.format == "config" else CheckpointError
+    raise kind(f"{checkpoint.path}: of no known family: {_describe(checkpoint)}; {_list_nearest(compared)}{unusable}")
 
 
 def _open(text: str) -> Checkpoint:

@@ -88,7 +88,7 @@ def _print_plan(found: Plan) -> None:
     parts = [
         (part.name, str(part.calls_per_frame), f"{part.parameters:,}",
          numbers.number(part.matrix_flops / 1e12, "TFLOP"),
-         numbers.percent(part.attention_flops / part.matrix_flops))
+         numbers.percent(part.attention_flops / max(1, part.matrix_flops)))
         for part in model.components
     ]  # fmt: skip
     console.print(show.make_table("component", "calls a frame", "parameters", "a call", "of it attention", rows=parts))

@@ -123,7 +123,7 @@ def _count_sessions(
     room = memory_bytes - model.weight_bytes(number_format)
     if room < 0:
         return 0, "weights"
-    fitting = int(room // model.session_bytes(number_format))
+    fitting = int(room // max(1.0, model.session_bytes(number_format)))
     if fitting == 0:
         return 0, "memory size"
     most = min(fitting, MOST_SESSIONS)

@@ -31,8 +31,8 @@ def describe_gwm(config: GwmConfig, name: str, source: str) -> PlannedModel:
             parameters=parameters[WEIGHTS_OF.get(part, part)],
             matrix_flops=flops[part][0],
             attention_flops=flops[part][1],
-            input_elements=_elements(program.component(part), "inputs"),
-            output_elements=_elements(program.component(part), "outputs"),
+            input_elements=count_elements(program.component(part), "inputs"),
+            output_elements=count_elements(program.component(part), "outputs"),
         )
         for part, amount in calls.items()
     )
@@ -47,7 +47,7 @@ def describe_gwm(config: GwmConfig, name: str, source: str) -> PlannedModel:
         components=components,
         state_elements=sum(state.tensor.elements for state in program.states),
         spare_elements=sum(state.tensor.elements for state in program.states if state.update == "replace"),
-        copied_elements=_copied(program),
+        copied_elements=count_copied(program),
         transformer=Transformer(
             component="denoiser",
             layers=denoiser.depth,
@@ -67,12 +67,13 @@ def _parameters(config: GwmConfig) -> Counter[str]:
     return found
 
 
-def _elements(spec: ComponentSpec, side: str) -> int:
+def count_elements(spec: ComponentSpec, side: str) -> int:
+    """Values of a component's "inputs" or "outputs"."""
     return sum(tensor.elements for tensor in getattr(spec, side))
 
 
-def _copied(program: Program) -> int:
-    """Twice what is written: a copy reads it too."""
+def count_copied(program: Program) -> int:
+    """Values read and written between a frame's calls: twice what is written, as a copy reads it too."""
     kept = [sink.name for call in program.frame for sink in call.outputs.values() if sink.kind == "state"]
     slices = [math.prod(program.state(name).slice_shape) for name in kept if program.state(name).update == "ring"]
     taken = [given.tensor.elements for given in program.inputs if given.scope == "frame"]

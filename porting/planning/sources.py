@@ -4,10 +4,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from porting.adapters.family import list_words
 from porting.adapters.gwm.config import HD_2B, MINI, GwmConfig
-from porting.adapters.registry import BUNDLED, inspect_checkpoint
+from porting.adapters.registry import BUNDLED, FAMILIES, inspect_checkpoint, open_model
+from porting.checkpoint import open_config
 from porting.checkpoint.json_file import InvalidJsonError, read_object
 from porting.errors import ConfigError
+from porting.planning.families import describe_family
 from porting.planning.gwm import describe_gwm
 from porting.planning.work import PlannedModel
 
@@ -33,16 +36,30 @@ def read_model(path_or_name: str, resolution: tuple[int, int] | None = None) -> 
     """
     if path_or_name.startswith(NAMED):
         name = path_or_name.removeprefix(NAMED)
+        shipped = sorted(key for family in FAMILIES for key in family.configs)
+        if name in shipped:
+            return describe_family(path_or_name, resolution)
         if name not in CONFIGS:
-            raise ConfigError(f"{path_or_name}: no such config; there are: {', '.join(NAMED + n for n in CONFIGS)}")
+            there = ", ".join(NAMED + known for known in (*CONFIGS, *shipped))
+            raise ConfigError(f"{path_or_name}: no such config; there are: {there}")
         return describe_gwm(_resize(CONFIGS[name], resolution, path_or_name), name, f"config {path_or_name}")
     path = Path(path_or_name)
-    if not path_or_name.startswith(BUNDLED) and path.suffix == ".json" and path.is_file():
+    if not path_or_name.startswith(BUNDLED) and path.suffix == ".json" and path.is_file() and _is_gwm(path):
         return describe_gwm(_resize(_read_config(path), resolution, path_or_name), path.stem, f"config {path}")
+    if open_model(path_or_name)[1].name != "gwm":
+        return describe_family(path_or_name, resolution)
     found = inspect_checkpoint(path_or_name)
     config = _validate(found.config, path_or_name)
     source = f"checkpoint {found.name}: headers only"
     return describe_gwm(_resize(config, resolution, path_or_name), found.name, source)
+
+
+def _is_gwm(path: Path) -> bool:
+    """Whether a config is of the project's own family, or broken, which its reader will say."""
+    try:
+        return set(list_words(open_config(path))) <= {"gwm"}
+    except ConfigError:
+        return True
 
 
 def _read_config(path: Path) -> GwmConfig:

@@ -19,7 +19,7 @@ def test_a_config_file_is_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"family": "other"}, "family 'other'"),
+        ({"family": "other"}, "of no known family: mine.json says 'other'"),
         ({"frame_width": 63}, "not a multiple of"),
         ({"surprise": 1}, "surprise"),
     ],
