@@ -159,8 +159,8 @@ def plan_throughput(session: Session, references: Mapping[str, Driver]) -> Stage
     def work(folder: Path) -> Update:
         out = folder / target_folder(session.target)
         out.mkdir(parents=True)
-        ported = {"port": chosen_backends(session.record), **_whole_backends(session)}
-        drivers = {**references, **{name: _artifact_driver(session, mix) for name, mix in ported.items()}}
+        ported = {"port": chosen_backends(session.record), **whole_backends(session)}
+        drivers = {**references, **{name: artifact_driver(session, mix) for name, mix in ported.items()}}
         budget = session.record.profile.throughput
         device = session.record.profile.device
         instruments, watches = remember_watches(throughput.instruments_for(device.kind))
@@ -169,7 +169,7 @@ def plan_throughput(session: Session, references: Mapping[str, Driver]) -> Stage
             session.program, drivers, "port", trace, budget, out, None, instruments
         )
         timings = tuple(
-            timing.model_copy(update={"proved": _are_proved(session.record, ported[timing.name])})
+            timing.model_copy(update={"proved": are_proved(session.record, ported[timing.name])})
             if timing.name in ported
             else timing
             for timing in evidence.drivers
@@ -187,7 +187,7 @@ def plan_throughput(session: Session, references: Mapping[str, Driver]) -> Stage
     )
 
 
-def _whole_backends(session: Session) -> dict[str, dict[str, str]]:
+def whole_backends(session: Session) -> dict[str, dict[str, str]]:
     """Every backend that has an artifact of every component, driving all of them: what one backend alone would give."""
     made = {(a.component, a.backend) for a in session.record.artifacts if a.path is not None and a.error is None}
     names = [component.name for component in session.program.components]
@@ -204,10 +204,10 @@ def chosen_backends(target: TargetRecord) -> dict[str, str]:
 
 def port_driver(session: Session) -> Driver:
     """Opens the artifacts that were chosen, one a component."""
-    return _artifact_driver(session, chosen_backends(session.record))
+    return artifact_driver(session, chosen_backends(session.record))
 
 
-def _are_proved(target: TargetRecord, backends: Mapping[str, str]) -> bool:
+def are_proved(target: TargetRecord, backends: Mapping[str, str]) -> bool:
     """True when each of these artifacts was measured here and kept the error budget."""
     if target.parity is None:
         return False
@@ -218,7 +218,8 @@ def _are_proved(target: TargetRecord, backends: Mapping[str, str]) -> bool:
     return all(worst_ratio(tuple(by_artifact.get(artifact, ()))) <= limit for artifact in backends.items())
 
 
-def _artifact_driver(session: Session, backends: Mapping[str, str]) -> Driver:
+def artifact_driver(session: Session, backends: Mapping[str, str]) -> Driver:
+    """Opens the artifact of each component that its backend made."""
     artifacts = {(a.component, a.backend): a for a in session.record.artifacts}
 
     def open_all() -> Mapping[str, Runner]:
