@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -18,6 +19,7 @@ from porting.bundle import Bundle
 from porting.cli.app import load_commands
 from porting.export import export_component
 from porting.export.session import GraphSession
+from porting.pipeline.drivers import eager_drivers
 from porting.program import ComponentSpec
 from porting.record import Outcome, PortRecord, Step, TargetRecord
 from porting.rollout import Rollout
@@ -126,7 +128,10 @@ def port(checkpoint: Path, folder: Path) -> tuple[PortRecord, TargetRecord, str]
     (folder / "profiles").mkdir(parents=True)
     (folder / "profiles/onnxruntime-only.toml").write_text(PROFILE)
     command = ["port", str(checkpoint), "--target", "onnxruntime-only", "--profiles", str(folder / "profiles")]
-    result = CliRunner().invoke(load_commands(), [*command, "--out", str(folder / "bundle")])
+    # torch.compile, which takes longest, has tests of its own.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("porting.pipeline.port.eager_drivers", lambda *given: {"eager": eager_drivers(*given)["eager"]})
+        result = CliRunner().invoke(load_commands(), [*command, "--out", str(folder / "bundle")])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.output
     record = Bundle(folder / "bundle").read_record()
     return record, record.targets["onnxruntime-only"], result.output
