@@ -56,7 +56,8 @@ def test_port_ends_with_the_verdict_the_evidence_the_rate_and_the_report(tmp_pat
 def test_progress_is_one_plain_line_a_stage_on_stderr(tmp_path: Path, fakes: Fakes) -> None:
     result = port(tmp_path / "bundle")
     lines = result.stderr.splitlines()
-    assert len(lines) == 3 + 2 * 3 + 2
+    # Two exports and a trace, two components on three backends, parity, throughput and limit.
+    assert len(lines) == 3 + 2 * 3 + 3
     assert all(line.startswith("worldport: ") and line.endswith(" s") for line in lines)
     assert "\x1b" not in result.stderr
     again = port(tmp_path / "bundle")
