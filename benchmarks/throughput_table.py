@@ -20,7 +20,6 @@ from porting.bundle import Bundle
 from porting.errors import PortingError, UsageError
 from porting.host import describe_host
 from porting.pipeline.again import choose_targets
-from porting.pipeline.drivers import bundled_drivers
 from porting.pipeline.limiting import count_once, limit_on_host, measured_times
 from porting.pipeline.measuring import Driver, Session, are_proved, artifact_driver, chosen_backends, whole_backends
 from porting.pipeline.progress import Silent
@@ -69,14 +68,12 @@ def open_session(path: Path, target: str) -> Session:
 
 
 def list_drivers(session: Session) -> dict[str, tuple[str, Driver]]:
-    """Name -> whether it is proved, and what opens it: the port, every whole backend, and PyTorch where it is there."""
+    """Name -> whether it is proved, and what opens it: the port, and every backend that has all components."""
     mixes = {"port": chosen_backends(session.record), **whole_backends(session)}
-    proved = {True: "yes", False: "no"}
-    found = {
-        name: (proved[are_proved(session.record, mix)], artifact_driver(session, mix)) for name, mix in mixes.items()
+    return {
+        name: ("yes" if are_proved(session.record, mix) else "no", artifact_driver(session, mix))
+        for name, mix in mixes.items()
     }
-    torch = bundled_drivers(session.workshop.record, session.folder, session.record.precision)
-    return found | {name: ("reference", driver) for name, driver in torch.items()}
 
 
 def measure(session: Session) -> tuple[list[Row], dict[str, str], Calibration]:

@@ -20,7 +20,7 @@ from porting.runners.profiling import ProfileRequest, profile_artifacts
 from porting.tensor_spec import Precision
 
 MOST_CALIBRATIONS = 3
-"""A port that is faster than its floor allows may have been held against a peak measured in a bad moment."""
+"""A port that beats its floor may have been held against a peak that was measured in a bad moment."""
 
 Count = Callable[[Precision], FrameWork]
 """The work of one frame in a precision."""
@@ -137,7 +137,7 @@ def limit_on_host(
     frame_ms: float | None,
     calibrate: Callable[[int], Calibration] | None = None,
 ) -> FrameLimit:
-    """The floor on this host's own peaks, calibrated again while it forbids what was measured.
+    """The floor on this host's own peaks, calibrated again while what was measured beats it.
 
     Raises:
         RunnerError: this host could not be calibrated.
@@ -145,7 +145,7 @@ def limit_on_host(
     calibrate = calibrate or calibrate_host
     calibration = calibrate(threads)
     for _ in range(MOST_CALIBRATIONS - 1):
-        if not any(part.is_impossible for part in limit_frame(work, calibration.peaks, measured).components):
+        if not is_beaten(limit_frame(work, calibration.peaks, measured, frame_ms)):
             break
         more = calibrate(threads)
         calibration = settle_calibration(
@@ -155,6 +155,12 @@ def limit_on_host(
         )
     found = limit_frame(work, calibration.peaks, measured, frame_ms)
     return found.model_copy(update={"calibration": calibration})
+
+
+def is_beaten(limit: FrameLimit) -> bool:
+    """Whether the frame or a component of it took less than its floor."""
+    shares = [limit.achieved, *(part.achieved for part in limit.components)]
+    return any(share is not None and not share <= 1.0 for share in shares)
 
 
 def measured_times(timed: ThroughputEvidence | None) -> tuple[dict[str, float], float | None]:

@@ -74,7 +74,9 @@ def say_limit(limit: FrameLimit) -> str:
     if limit.achieved is None:
         return f"{floor}, {bound}; {NOT_MEASURED} here{missing}"
     parts = ", ".join(f"{part.component} {percent(part.achieved)}" for part in limit.components)
-    return f"{floor}, {bound}; reached {percent(limit.achieved)} of it: {parts}{missing}"
+    beaten = any((part.achieved or 0.0) > 1 for part in limit.components)
+    doubt = "; more than 100 % says that the peaks were measured too low" if beaten else ""
+    return f"{floor}, {bound}; reached {percent(limit.achieved)} of it: {parts}{missing}{doubt}"
 
 
 def say_uncounted(limit: FrameLimit) -> str:

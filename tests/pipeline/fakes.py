@@ -327,7 +327,7 @@ def count_frame(program: Program, graphs: Any, precision: str) -> FrameWork:
 
 
 def calibrate_host(threads: int) -> Calibration:
-    samples = [CalibrationSample(what="matmul", size=100, seconds=2e-3)]
+    samples = [CalibrationSample(what="matmul", size=100, seconds=2e-4)]
     return settle_calibration(threads, [*samples, CalibrationSample(what="copy", size=1000, seconds=1e-6)], ())
 
 

@@ -47,8 +47,8 @@ def test_a_target_that_ran_is_held_against_this_hosts_peaks(tmp_path: Path, fake
     limit = port(tmp_path, Silent()).targets["cpu"].limit
     assert limit is not None
     assert [part.component for part in limit.components] == list(COMPONENTS)
-    # 2 * 100^3 operations in 2 ms: a million take 1 ms.
-    assert limit.floor_ms == pytest.approx(2.0)
+    # 2 * 100^3 operations in 0.2 ms: a million take 0.1 ms.
+    assert limit.floor_ms == pytest.approx(0.2)
     assert limit.measured_ms == 1.0
     assert not limit.peaks.projected
     assert limit.calibration is not None
@@ -122,10 +122,10 @@ def test_a_peak_below_what_was_measured_is_measured_again() -> None:
         return settle_calibration(threads, [product, copy], ("it was busy",))
 
     work = count_frame(make_program(), {}, "fp32")
-    limit = limit_on_host(work, 2, {"encoder": 1.0}, 2.0, calibrate)
+    limit = limit_on_host(work, 2, {"encoder": 0.9}, 2.0, calibrate)
     assert calls == [2, 2, 2]
     assert limit.peaks.matrix_flops_per_second == pytest.approx(2e10)
-    assert not any(part.is_impossible for part in limit.components)
+    assert limit.components[0].achieved == pytest.approx(0.05 / 0.9)
     assert limit.calibration is not None
     assert len(limit.calibration.samples) == 6
     assert limit.calibration.disturbances == ("it was busy",)

@@ -78,6 +78,9 @@ def test_one_line_says_floor_share_and_what_binds() -> None:
         "floor 0.65 ms (1,538 fps) on this host's CPU, 2 threads, bound by compute;"
         " reached 25 % of it: denoiser 20 %, decoder 40 %"
     )
+    (part, other) = make_limit().components
+    fast = make_limit(components=(part.model_copy(update={"measured_ms": 0.3}), other))
+    assert "more than 100 % says that the peaks were measured too low" in say_limit(fast)
     projected = say_limit(make_limit(projected=True, incomplete={"Det": 4}))
     assert projected == (
         "projected floor 0.65 ms (1,538 fps) on b200 fp32, bound by compute; not measured here; not counted: 4 Det"
