@@ -13,9 +13,9 @@ from porting.pipeline.abilities import describe_ability
 from porting.pipeline.compiling import change_target
 from porting.pipeline.measuring import Session
 from porting.pipeline.workshop import Stage, Update, Workshop
-from porting.record import Calibration, ComponentProfile, FrameLimit, FrameWork, PortRecord, Step, ThroughputEvidence
+from porting.record import Calibration, FrameLimit, FrameWork, PortRecord, Step, ThroughputEvidence
 from porting.roofline import calibrate_host, limit_frame, list_assumptions, peaks_of_device, settle_calibration
-from porting.roofline.operator_times import settle_profile
+from porting.roofline.operator_times import ProfiledComponent, hold_profiles
 from porting.runners.profiling import ProfileRequest, profile_artifacts
 from porting.tensor_spec import Precision
 
@@ -109,11 +109,11 @@ def _limit(session: Session, work: FrameWork) -> FrameLimit:
         threads = timed.host.threads if timed is not None else session.host.threads
         found = limit_on_host(work, threads, measured, frame_ms)
         if timed is not None:
-            found = found.model_copy(update={"profiles": profile_components(session, found)})
+            found = hold_profiles(found, profile_components(session, found))
     return found.model_copy(update={"assumptions": list_assumptions(work, found.peaks, record.profile)})
 
 
-def profile_components(session: Session, limit: FrameLimit) -> tuple[ComponentProfile, ...]:
+def profile_components(session: Session, limit: FrameLimit) -> tuple[ProfiledComponent, ...]:
     """What the chosen artifact of every component of a frame spends a call on, on inputs of the recorded rollout."""
     chosen = {artifact.component: artifact for artifact in session.record.artifacts if artifact.chosen}
     trace = session.read_trace()
@@ -125,7 +125,7 @@ def profile_components(session: Session, limit: FrameLimit) -> tuple[ComponentPr
     ]
     made = profile_artifacts(requests, session.folder, session.host.threads)
     return tuple(
-        settle_profile(request.spec.name, request.artifact.backend, found, limit.peaks)
+        ProfiledComponent(request.spec.name, request.artifact.backend, found)
         for request, found in zip(requests, made, strict=True)
     )
 

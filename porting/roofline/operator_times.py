@@ -1,10 +1,55 @@
 """Holds what a runtime told of a component's operators against peaks: which take how much, over which floor."""
 
-from porting.record import ComponentProfile, OperatorTime, Peaks
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from porting.record import ComponentProfile, FrameLimit, OperatorTime, Peaks
+from porting.roofline.floor import limit_frame
 from porting.runners.profiling import OperatorRun, Profiled
 
 MOST_OPERATORS = 8
 """Operators that are kept by name; the rest is one sum."""
+LEAST_FLOPS = 5_000_000
+"""Operations from which on an operator's own rate is a figure: a shorter one is timed in too few ticks of a profiler."""
+
+
+@dataclass(frozen=True)
+class ProfiledComponent:
+    """One component's chosen artifact, profiled."""
+
+    component: str
+    backend: str
+    found: Profiled
+
+
+def hold_profiles(limit: FrameLimit, profiled: tuple[ProfiledComponent, ...]) -> FrameLimit:
+    """The limit with its components' profiles, on peaks that no operator of them was seen to exceed.
+
+    A library's product is what a peak is measured with, and another library's code can be faster: what the port's own
+    operators were seen to do, this host can do.
+    """
+    peaks = raise_peaks(limit.peaks, {one.component: one.found for one in profiled})
+    measured = {part.component: part.measured_ms for part in limit.components if part.measured_ms is not None}
+    floors = limit_frame(limit.work, peaks, measured, limit.measured_ms)
+    profiles = tuple(settle_profile(one.component, one.backend, one.found, peaks) for one in profiled)
+    return limit.model_copy(
+        update={"peaks": peaks, "components": floors.components, "copy_ms": floors.copy_ms, "profiles": profiles}
+    )
+
+
+def raise_peaks(peaks: Peaks, profiled: Mapping[str, Profiled]) -> Peaks:
+    """The peaks, or those of the fastest operator that makes enough products, where that one is faster."""
+    rates = [
+        (1000.0 * run.matrix_flops / run.ms, f"{run.name} of {component}")
+        for component, found in profiled.items()
+        for run in found.operators
+        if run.matrix_flops is not None and run.matrix_flops >= LEAST_FLOPS and run.ms > 0
+    ]
+    rate, name = max(rates, default=(0.0, ""))
+    if rate <= peaks.matrix_flops_per_second:
+        return peaks
+    source = f"{peaks.source}, {peaks.matrix_flops_per_second / 1e9:.4g} GFLOP/s; products faster than that were seen in {name}"
+    return peaks.model_copy(update={"matrix_flops_per_second": rate, "source": source})
 
 
 def settle_profile(component: str, backend: str, found: Profiled, peaks: Peaks) -> ComponentProfile:

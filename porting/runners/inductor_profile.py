@@ -28,6 +28,8 @@ LEFT = "unmarked kernels"
 LEFT_KIND = "inductor's own kernels, mm, attention"
 ONEDNN = re.compile(r"^onednn_verbose,(?:v\d+,)?(?:[\d.]+,)?(?:primitive,)?exec,cpu,(\w+),([^,]*),.*,([^,]*),([\d.]+)$")
 """Kind, implementation, problem, milliseconds."""
+FEWER_PRODUCTS = "winograd"
+"""In an implementation's name: it makes fewer products than a problem's sizes tell."""
 SIZES = re.compile(r"(mb|ic|oc|oh|ow|od|kh|kw|kd|g)(\d+)")
 LEAST_MS = 0.002
 """Operators of torch that take less only look at shapes: they are left in the rest."""
@@ -112,7 +114,8 @@ def parse_onednn(runs: list[re.Match[str]]) -> list[OperatorRun]:
         kind, how, problem, ms = run.groups()
         name = f"{kind} {seen[kind]} ({problem})"
         seen[kind] += 1
-        found.append(OperatorRun(name, f"{kind} {how}", float(ms), _count_problem(kind, problem)))
+        flops = None if FEWER_PRODUCTS in how else _count_problem(kind, problem)
+        found.append(OperatorRun(name, f"{kind} {how}", float(ms), flops))
     return found
 
 

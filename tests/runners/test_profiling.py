@@ -7,7 +7,7 @@ import pytest
 
 from porting.record import Peaks
 from porting.record.limit import Bandwidth
-from porting.roofline.operator_times import floor_of_operator, settle_profile
+from porting.roofline.operator_times import floor_of_operator, raise_peaks, settle_profile
 from porting.runners import inductor_profile
 from porting.runners.inductor_profile import ONEDNN, parse_onednn
 from porting.runners.onnxruntime_profile import count_flops, split_calls
@@ -145,6 +145,20 @@ def test_an_operators_floor_is_the_slower_of_computing_and_moving() -> None:
     assert floor_of_operator(OperatorRun("a", "Add", 1.0, 0, 2 * 10**6), PEAKS) == pytest.approx(2.0)
     assert floor_of_operator(OperatorRun("a", "Add", 1.0, 0), PEAKS) is None
     assert floor_of_operator(OperatorRun("a", "Attention", 1.0, None, 5), PEAKS) is None
+
+
+def test_a_peak_is_raised_to_what_a_large_operator_was_seen_to_do() -> None:
+    slow, fast = OperatorRun("slow", "Conv", 10.0, 5_000_000), OperatorRun("fast", "Conv", 2.5, 5_000_000)
+    short = OperatorRun("short", "Conv", 1e-3, 10_000)
+
+    def peak(*runs: OperatorRun) -> float:
+        return raise_peaks(PEAKS, {"small": Profiled("a profiler", 1.0, 1, runs)}).matrix_flops_per_second
+
+    assert peak(slow, short) == 1e9
+    assert peak(slow, fast) == pytest.approx(2e9)
+    raised = raise_peaks(PEAKS, {"small": Profiled("a profiler", 1.0, 1, (fast,))})
+    assert "seen in fast of small" in raised.source
+    assert "this test, 1 GFLOP/s" in raised.source
 
 
 def test_operators_beyond_the_first_are_one_sum() -> None:
