@@ -20,15 +20,16 @@ from porting.bundle import Bundle
 from porting.errors import PortingError, UsageError
 from porting.host import describe_host
 from porting.pipeline.again import choose_targets
-from porting.pipeline.limiting import count_once, limit_on_host, measured_times
+from porting.pipeline.limiting import count_once, limit_on_host, measured_times, profile_components
 from porting.pipeline.measuring import Driver, Session, are_proved, artifact_driver, chosen_backends, whole_backends
 from porting.pipeline.progress import Silent
 from porting.pipeline.request import count_threads
 from porting.pipeline.workshop import Workshop
-from porting.record import Calibration, Energy, FrameLimit, Host, Pacing, ThroughputEvidence
+from porting.record import Energy, FrameLimit, Host, Pacing, ThroughputEvidence
 from porting.report import numbers
 from porting.report.floor import say_peaks
-from porting.roofline import calibrate_host
+from porting.roofline import limit_frame
+from porting.roofline.operator_times import hold_profiles
 from porting.throughput import instruments_for, measure_throughput
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,14 +77,15 @@ def list_drivers(session: Session) -> dict[str, tuple[str, Driver]]:
     }
 
 
-def measure(session: Session) -> tuple[list[Row], dict[str, str], Calibration]:
-    """A row for each driver that runs, why the others do not, and the peaks.
+def measure(session: Session) -> tuple[list[Row], dict[str, str]]:
+    """A row for each driver that runs, and why the others do not.
 
     Raises:
         PortingError: the host cannot be calibrated, or the bundle has no trace or a graph that cannot be counted.
     """
     work = count_once(session.workshop)(session.record.precision)
-    calibration = calibrate_host(session.host.threads)
+    base = limit_on_host(work, session.host.threads, {}, None)
+    base = hold_profiles(base, profile_components(session, base))
     trace, budget = session.read_trace(), session.record.profile.throughput
     rows, missing = [], {}
     for name, (proved, driver) in list_drivers(session).items():
@@ -103,9 +105,9 @@ def measure(session: Session) -> tuple[list[Row], dict[str, str], Calibration]:
             except (PortingError, OSError, RuntimeError) as cause:
                 missing[name] = f"{type(cause).__name__}: {cause}"
                 continue
-        limit = limit_on_host(work, session.host.threads, *measured_times(evidence), lambda _: calibration)
-        rows.append(Row(name, proved, evidence, limit))
-    return rows, missing, calibration
+        limit = limit_frame(work, base.peaks, *measured_times(evidence))
+        rows.append(Row(name, proved, evidence, limit.model_copy(update={"calibration": base.calibration})))
+    return rows, missing
 
 
 def make_table(session: Session, rows: list[Row], missing: Mapping[str, str], command: str) -> Iterator[str]:
@@ -136,9 +138,12 @@ def make_table(session: Session, rows: list[Row], missing: Mapping[str, str], co
         f"Floor of a frame: {numbers.number(limit.floor_ms, 'ms')}, {numbers.number(limit.floor_fps)} frames/s:"
         f" {floors}, copies {numbers.number(limit.copy_ms, 'ms')}. Peaks: {say_peaks(limit)}."
     )
+    reasons: dict[str, list[str]] = {}
     for row in rows:
         if reason := say_energy(row.evidence.energy):
-            yield f"\nEnergy of {row.name}: {reason}."
+            reasons.setdefault(reason, []).append(row.name)
+    for reason, names in reasons.items():
+        yield f"\nEnergy of {', '.join(names)}: {reason}."
     for name, sentences in list_disturbances(rows).items():
         yield f"\n**Not to be quoted**, {name}: {'; '.join(sentences)}."
 
@@ -217,7 +222,7 @@ def main() -> int:
     given = parser.parse_args()
     try:
         session = open_session(given.bundle, given.target)
-        rows, missing, _ = measure(session)
+        rows, missing = measure(session)
         arguments = ["BUNDLE", "--target", given.target] + ["--write"] * given.write
         command = f"python -m benchmarks.throughput_table {shlex.join(arguments)}"
         text = "\n".join(make_table(session, rows, missing, command))

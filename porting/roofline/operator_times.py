@@ -10,7 +10,7 @@ from porting.runners.profiling import OperatorRun, Profiled
 MOST_OPERATORS = 8
 """Operators that are kept by name; the rest is one sum."""
 LEAST_FLOPS = 5_000_000
-"""Operations from which on an operator's own rate is a figure: a shorter one is timed in too few ticks of a profiler."""
+"""Operations from which on an operator's own rate is a figure: a shorter one takes too few ticks of a profiler."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def raise_peaks(peaks: Peaks, profiled: Mapping[str, Profiled]) -> Peaks:
     rate, name = max(rates, default=(0.0, ""))
     if rate <= peaks.matrix_flops_per_second:
         return peaks
-    source = f"{peaks.source}, {peaks.matrix_flops_per_second / 1e9:.4g} GFLOP/s; products faster than that were seen in {name}"
+    before = f"{peaks.source}, {peaks.matrix_flops_per_second / 1e9:.4g} GFLOP/s"
+    source = f"{before}; products faster than that were seen in {name}"
     return peaks.model_copy(update={"matrix_flops_per_second": rate, "source": source})
 
 
