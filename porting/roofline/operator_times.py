@@ -12,6 +12,9 @@ MOST_OPERATORS = 8
 LEAST_FLOPS = 5_000_000
 """Operations from which on an operator's own rate is a figure: a shorter one takes too few ticks of a profiler."""
 
+MOST_SLOWDOWN = 1.5
+"""Calls that take longer than so many of a rollout's are not the same calls: a busy machine's."""
+
 
 @dataclass(frozen=True)
 class ProfiledComponent:
@@ -31,10 +34,28 @@ def hold_profiles(limit: FrameLimit, profiled: tuple[ProfiledComponent, ...]) ->
     peaks = raise_peaks(limit.peaks, {one.component: one.found for one in profiled})
     measured = {part.component: part.measured_ms for part in limit.components if part.measured_ms is not None}
     floors = limit_frame(limit.work, peaks, measured, limit.measured_ms)
-    profiles = tuple(settle_profile(one.component, one.backend, one.found, peaks) for one in profiled)
+    calls = {part.component: part.calls_per_frame for part in limit.components}
+    profiles = tuple(
+        doubt_profile(
+            settle_profile(one.component, one.backend, one.found, peaks),
+            measured[one.component] / calls[one.component] if one.component in measured else None,
+        )
+        for one in profiled
+    )
     return limit.model_copy(
         update={"peaks": peaks, "components": floors.components, "copy_ms": floors.copy_ms, "profiles": profiles}
     )
+
+
+def doubt_profile(profile: ComponentProfile, rollout_ms: float | None) -> ComponentProfile:
+    """The profile; where its calls took far longer than a call of the rollout did, it says that they were disturbed."""
+    if profile.call_ms is None or rollout_ms is None or profile.call_ms <= MOST_SLOWDOWN * rollout_ms:
+        return profile
+    doubt = (
+        f"These calls were disturbed: one took {profile.call_ms:.4g} ms without the profiler, and {rollout_ms:.4g} ms in"
+        " the rollout; profile them again on a quiet machine."
+    )
+    return profile.model_copy(update={"reason": f"{profile.reason} {doubt}".strip()})
 
 
 def raise_peaks(peaks: Peaks, profiled: Mapping[str, Profiled]) -> Peaks:

@@ -7,7 +7,7 @@ import pytest
 
 from porting.record import Peaks
 from porting.record.limit import Bandwidth
-from porting.roofline.operator_times import floor_of_operator, raise_peaks, settle_profile
+from porting.roofline.operator_times import doubt_profile, floor_of_operator, raise_peaks, settle_profile
 from porting.runners import inductor_profile
 from porting.runners.inductor_profile import ONEDNN, parse_onednn
 from porting.runners.onnxruntime_profile import count_flops, split_calls
@@ -159,6 +159,15 @@ def test_a_peak_is_raised_to_what_a_large_operator_was_seen_to_do() -> None:
     raised = raise_peaks(PEAKS, {"small": Profiled("a profiler", 1.0, 1, (fast,))})
     assert "seen in fast of small" in raised.source
     assert "this test, 1 GFLOP/s" in raised.source
+
+
+def test_a_profile_of_disturbed_calls_says_so() -> None:
+    profile = settle_profile(
+        "small", "openvino", Profiled("a profiler", 3.0, 5, (OperatorRun("a", "Add", 1.0),)), PEAKS
+    )
+    assert doubt_profile(profile, 2.5).reason == ""
+    assert doubt_profile(profile, None).reason == ""
+    assert "one took 3 ms without the profiler, and 1 ms in the rollout" in doubt_profile(profile, 1.0).reason
 
 
 def test_operators_beyond_the_first_are_one_sum() -> None:
