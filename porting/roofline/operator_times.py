@@ -52,8 +52,8 @@ def doubt_profile(profile: ComponentProfile, rollout_ms: float | None) -> Compon
     if profile.call_ms is None or rollout_ms is None or profile.call_ms <= MOST_SLOWDOWN * rollout_ms:
         return profile
     doubt = (
-        f"These calls were disturbed: one took {profile.call_ms:.4g} ms without the profiler, and {rollout_ms:.4g} ms in"
-        " the rollout; profile them again on a quiet machine."
+        f"These calls were disturbed: one took {profile.call_ms:.4g} ms without the profiler, and {rollout_ms:.4g} ms"
+        " in the rollout; profile them again on a quiet machine."
     )
     return profile.model_copy(update={"reason": f"{profile.reason} {doubt}".strip()})
 

@@ -162,9 +162,8 @@ def test_a_peak_is_raised_to_what_a_large_operator_was_seen_to_do() -> None:
 
 
 def test_a_profile_of_disturbed_calls_says_so() -> None:
-    profile = settle_profile(
-        "small", "openvino", Profiled("a profiler", 3.0, 5, (OperatorRun("a", "Add", 1.0),)), PEAKS
-    )
+    found = Profiled("a profiler", 3.0, 5, (OperatorRun("a", "Add", 1.0),))
+    profile = settle_profile("small", "openvino", found, PEAKS)
     assert doubt_profile(profile, 2.5).reason == ""
     assert doubt_profile(profile, None).reason == ""
     assert "one took 3 ms without the profiler, and 1 ms in the rollout" in doubt_profile(profile, 1.0).reason
