@@ -152,4 +152,5 @@ def test_frame_twenty_thousand_costs_what_frame_a_hundred_did(
     # A cost that grew with the session would be 200 times higher; a tenth is what turns on a busy machine differ by.
     assert soak.slowdown <= 1.1, soak
     assert abs(soak.memory_slope_bytes_per_frame) < 16.0, soak
-    assert soak.memory_growth_bytes < 2**20, soak
+    # The allocator may take its pages late, once: a few MB. One picture of 16x16 RGB8 kept every frame would be 15 MB.
+    assert soak.memory_growth_bytes < SOAK_FRAMES * 16 * 16 * 3 // 2, soak
