@@ -28,7 +28,7 @@ from porting.comparison.measure import Settings, measure
 from porting.comparison.priority import prefer_this_process
 from porting.comparison.sides import Side, open_sides
 from porting.comparison.turns import ROLLOUTS, Load
-from porting.host import available_cores, describe_host
+from porting.host import available_cores, describe_host, spin_briefly
 from porting.program import Program
 from porting.runners.base import BoundCall, Buffer, Runner
 from porting.throughput.clock import Instruments
@@ -248,6 +248,7 @@ def run_all(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run, then print the table of everything in the results file."""
+    spin_briefly()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, nargs="?", help="ported for this host's cpu")
     parser.add_argument("--trials", type=int, default=20, help="of each case")

@@ -22,7 +22,7 @@ from porting.adapters.world_model import WorldModel
 from porting.compilers import CompileRequest, compile_component
 from porting.errors import CompileError
 from porting.export import export_component
-from porting.host import describe_host
+from porting.host import describe_host, spin_briefly
 from porting.program import Program
 from porting.rollout import COPY, Rollout
 from porting.runners import open_runner
@@ -94,6 +94,7 @@ def time_frames(
 
 def main() -> None:
     """Measure and print."""
+    spin_briefly()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", default="onnxruntime")
     parser.add_argument("--frames", type=int, default=500)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from porting.bundle import Bundle
 from porting.errors import PortingError, UsageError
-from porting.host import describe_host
+from porting.host import describe_host, spin_briefly
 from porting.pipeline.again import choose_targets
 from porting.pipeline.limiting import count_once, limit_on_host, measured_times, profile_components
 from porting.pipeline.measuring import Driver, Session, are_proved, artifact_driver, chosen_backends, whole_backends
@@ -215,6 +215,7 @@ def write_page(text: str) -> None:
 
 def main() -> int:
     """Measure and print; returns the exit code."""
+    spin_briefly()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--target", default="cpu")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from porting.host import spin_briefly
 from tests.real_parts import (
     pytest_configure,
     pytest_make_collect_report,
@@ -25,6 +26,7 @@ __all__ = [
 # does so in a child with a clean environment. More BLAS threads than one cost more than they bring at a kernel's sizes.
 os.environ["TRITON_INTERPRET"] = "1"
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+spin_briefly()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from porting.host import HostWatch, Load, describe_host, read_load
+from porting.host import SPINS, HostWatch, Load, describe_host, read_load, spin_briefly
 
 
 def loads(seconds: int, others: float, own: float = 2.0, **changes: float) -> list[Load]:
@@ -40,6 +40,18 @@ def test_the_host_is_described_without_gaps() -> None:
     assert all((host.machine, host.cpu, host.system, host.python))
     assert host.packages["numpy"]
     assert None not in host.packages.values()
+
+
+def test_threads_wait_briefly_unless_the_user_said_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    spin_briefly()
+    assert describe_host(threads=2).settings["GOMP_SPINCOUNT"] == SPINS
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    spin_briefly()
+    assert "GOMP_SPINCOUNT" not in describe_host(threads=2).settings
+    assert describe_host(threads=2).settings["OMP_WAIT_POLICY"] == "passive"
 
 
 def test_a_quiet_machine_is_quiet() -> None:

@@ -11,6 +11,7 @@ import typer
 
 from porting import __version__
 from porting.errors import PortingError
+from porting.host import spin_briefly
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -100,4 +101,5 @@ def load_commands() -> typer.Typer:
 
 def main() -> None:
     """Run the command that the process was started with."""
+    spin_briefly()
     load_commands()(prog_name="worldport")

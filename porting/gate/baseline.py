@@ -44,6 +44,8 @@ class Fingerprint(Model):
     python: str
     packages: dict[str, str]
     """Without worldport itself: what is gated changes with every commit."""
+    settings: dict[str, str] = {}
+    """Environment variables that change how the runtimes' threads work."""
 
     def differences(self, other: "Fingerprint") -> tuple[str, ...]:
         """Fields in which `other` is another machine or has other versions: "torch 2.13.0 (baseline 2.12.1)"."""
@@ -60,8 +62,9 @@ class Fingerprint(Model):
         return tuple(found)
 
     def _flatten(self) -> dict[str, str | int | float | None]:
-        own = {name: getattr(self, name) for name in type(self).model_fields if name != "packages"}
-        return {**own, **self.packages}
+        tables = {"packages", "settings"}
+        own = {name: getattr(self, name) for name in type(self).model_fields if name not in tables}
+        return {**own, **self.packages, **self.settings}
 
 
 class ArtifactBaseline(Model):

@@ -185,6 +185,7 @@ def fingerprint(evidence: ThroughputEvidence) -> Fingerprint:
         system=host.system,
         python=host.python,
         packages={name: version for name, version in sorted(host.packages.items()) if name != OWN_PACKAGE},
+        settings=dict(sorted(host.settings.items())),
     )
 
 

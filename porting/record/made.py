@@ -28,6 +28,8 @@ class Host(Model):
     python: str
     packages: dict[str, str]
     threads: int
+    settings: dict[str, str] = {}
+    """Environment variables that were set and change how the runtimes' threads work."""
 
 
 class CheckpointRecord(Model):

@@ -36,6 +36,8 @@ MAY_BE_EMPTY = frozenset(
         ("ThroughputEvidence", "device"),
         ("DeviceUsed", "driver"),
         ("DeviceUsed", "clock_mhz"),
+        # Only where the user's environment or worldport set one.
+        ("Host", "settings"),
         # Records of older versions have the mean alone.
         ("ComponentTime", "median_ms"),
         # A copy is no call.
