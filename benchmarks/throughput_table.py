@@ -199,18 +199,17 @@ def describe(host: Host) -> str:
     )
 
 
-def write_page(text: str) -> None:
-    """Put the text between the marks of the page.
+def write_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Put the text between two marks of a page.
 
     Raises:
         UsageError: the page has not both marks.
     """
-    page = PAGE.read_text(encoding="utf-8")
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UsageError(f"{PAGE}: has no {BEGIN} before an {END}; put them where the table goes")
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    before, first, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, last, after = rest.partition(end)
+    if not first or not last:
+        raise UsageError(f"{page}: has no {begin} before an {end}; put them where the table goes")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def main() -> int:
@@ -229,7 +228,7 @@ def main() -> int:
         text = "\n".join(make_table(session, rows, missing, command))
         sys.stdout.write(f"{text}\n")
         if given.write:
-            write_page(text)
+            write_between(PAGE, BEGIN, END, text)
     except PortingError as error:
         sys.stderr.write(f"{error}\n")
         return 2

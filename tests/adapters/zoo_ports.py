@@ -125,9 +125,14 @@ def check_alive(frames: list[Array]) -> None:
 
 def port(checkpoint: Path, folder: Path) -> tuple[PortRecord, TargetRecord, str]:
     """The whole command on one backend; the record, its target, and what was printed."""
+    return port_named([str(checkpoint)], folder)
+
+
+def port_named(named: list[str], folder: Path) -> tuple[PortRecord, TargetRecord, str]:
+    """The same of a checkpoint as it is named on the command line, with the options that belong to it."""
     (folder / "profiles").mkdir(parents=True)
     (folder / "profiles/onnxruntime-only.toml").write_text(PROFILE)
-    command = ["port", str(checkpoint), "--target", "onnxruntime-only", "--profiles", str(folder / "profiles")]
+    command = ["port", *named, "--target", "onnxruntime-only", "--profiles", str(folder / "profiles")]
     # torch.compile, which takes longest, has tests of its own.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("porting.pipeline.port.eager_drivers", lambda *given: {"eager": eager_drivers(*given)["eager"]})
