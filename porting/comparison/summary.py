@@ -84,15 +84,15 @@ def _names(side: Side) -> list[str]:
 
 def _figures(found: Measured, look: Look, settings: Settings, names: list[str]) -> dict[str, object]:
     times_ms = found.times * 1e3
-    low, high = bootstrap_95(look.turn_ratios, settings.seed)
-    needed = max(math.log1p(settings.limit), look.floor) + float(look.ratio.reach)
+    low, high = bootstrap_95(look.telling_ratios, settings.seed)
+    needed = max(math.log1p(settings.limit), look.floor) + float(look.telling.reach)
     return {
         "baseline_ms": float(np.median(times_ms[:, [BASELINE, TWIN]])),
         "candidate_ms": float(np.median(times_ms[:, CANDIDATE])),
-        "ratio": math.exp(look.ratio.estimate),
+        "ratio": math.exp(look.telling.estimate),
         "interval": Interval(low=math.exp(low), high=math.exp(high), level=0.95),
-        "low": math.exp(look.ratio.low),
-        "high": math.exp(look.ratio.high),
+        "low": math.exp(look.telling.low),
+        "high": math.exp(look.telling.high),
         "noise_floor": math.expm1(look.floor),
         "twin_ratio": math.exp(look.twin.estimate),
         "smallest_slowdown": math.expm1(needed),
@@ -157,9 +157,9 @@ def _say(found: Measured, look: Look | None, settings: Settings) -> str:
     if look.outcome is Outcome.FAILED:
         return f"Slower: {'; '.join(look.causes)} ({held})."
     if look.outcome is Outcome.PASSED:
-        high, floor = (100 * math.expm1(float(bound)) for bound in (look.ratio.high, look.floor))
+        high, floor = (100 * math.expm1(float(bound)) for bound in (look.telling.high, look.floor))
         return (
-            f"No slower: the ratio is {math.exp(look.ratio.estimate):.4f}, a slowdown above {max(high, 0.0):.2f} %"
+            f"No slower: the ratio is {math.exp(look.telling.estimate):.4f}, a slowdown above {max(high, 0.0):.2f} %"
             f" would have been seen, as would a fifth on one frame in {tail.ONE_IN} or on the same frame each time;"
             f" the baseline differs from itself by less than {floor:.2f} % ({held})."
         )
