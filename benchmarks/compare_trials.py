@@ -117,10 +117,10 @@ def slow_down(load: Load, program: Program, slowdown: Slowdown, seed: int) -> Lo
 
 
 @contextmanager
-def keep_cores_busy() -> Iterator[None]:
+def keep_cores_busy(own_session: bool = False) -> Iterator[None]:
     """One process on each core that does nothing else."""
     command = [sys.executable, "-c", "while True: pass"]
-    others = [subprocess.Popen(command) for _ in range(available_cores())]
+    others = [subprocess.Popen(command, start_new_session=own_session) for _ in range(available_cores())]
     try:
         yield
     finally:

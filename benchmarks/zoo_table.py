@@ -7,6 +7,7 @@ port that ends otherwise than passed is a row like any other, with the first che
 """
 
 import argparse
+import shlex
 import subprocess
 import sys
 import time
@@ -152,7 +153,7 @@ def main() -> int:
     for name, family in list_checkpoints(given.names):
         rows.append(port(name, family, given.out))
         sys.stderr.write(f"{' | '.join(list_cells(rows[-1]))}\n")
-    text = "\n".join(make_table(rows, "python -m benchmarks.zoo_table --write"))
+    text = "\n".join(make_table(rows, shlex.join(["python", "-m", "benchmarks.zoo_table", *given.names, "--write"])))
     sys.stdout.write(f"{text}\n")
     if given.write:
         write_between(PAGE, BEGIN, END, text)

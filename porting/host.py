@@ -49,8 +49,8 @@ THREAD_SETTINGS = (
 SPINS = "1000"
 """Turns that an OpenMP thread waits for work before it sleeps; the library itself takes 300,000.
 
-Those cost a core's time slice whenever another process has the core of the thread waited for: seen on 2 busy cores, a
-call of the bundled denoiser of 200 ms instead of 2.6. On quiet cores 1,000 turns took 2 to 10 % longer, none 10 times.
+Those cost a core's time slice whenever another process has the core of the thread waited for; sleeping at once makes
+every parallel loop wait for the system. docs/throughput.md has the figures (`python -m benchmarks.thread_waits`).
 """
 
 CONTENTION_LIMIT = 0.25
