@@ -3,8 +3,8 @@
     python -m benchmarks.thread_waits BUNDLE --component denoiser
 
 Every row is a process of its own, since the OpenMP library reads its environment once; rows take turns.
-The busy processes are of another session, as another user's or job's are: Linux shares out cores between sessions first.
-Prints Markdown.
+The busy processes are of another session, as another job's are: Linux shares out cores between sessions first. Prints
+Markdown.
 """
 
 import argparse
