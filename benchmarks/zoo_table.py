@@ -57,7 +57,7 @@ def list_checkpoints(names: Sequence[str]) -> Iterator[tuple[str, str]]:
 def port(name: str, family: str, out: Path) -> Row:
     """Build it where it is not there, and port it in a process of its own, as a user does."""
     source = f"bundled:{name}"
-    if family != "gwm":
+    if not (folder("checkpoints") / name).is_dir():
         path = out / "checkpoints" / name
         source = str(path if path.exists() else zoo.build(name, path))
     start, bundle = time.monotonic(), out / name

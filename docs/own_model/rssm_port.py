@@ -12,23 +12,23 @@ from porting.tensor_spec import TensorSpec
 CONTEXT = 4
 
 
-class Observe(nn.Module):
-    """The graph that opens a session."""
+class Graph(nn.Module):
+    """One graph over the model's weights."""
 
     def __init__(self, model: Rssm) -> None:
         super().__init__()
         self.model = model
+
+
+class Observe(Graph):
+    """What opens a session."""
 
     def forward(self, picture: Tensor, action: Tensor, h: Tensor, z: Tensor) -> tuple[Tensor, ...]:
         return self.model.observe(picture, action, h, z)
 
 
-class Imagine(nn.Module):
-    """The graph of a frame."""
-
-    def __init__(self, model: Rssm) -> None:
-        super().__init__()
-        self.model = model
+class Imagine(Graph):
+    """What makes a frame."""
 
     def forward(self, action: Tensor, noise: Tensor, h: Tensor, z: Tensor) -> tuple[Tensor, ...]:
         return self.model.imagine(action, noise, h, z)

@@ -38,9 +38,9 @@ HALF_TRIMMED = 0.25
 QUICK = 0.2
 """Share of a turn's frames below its quick frame. What slows every frame moves it as it moves the middle; the machine's
 moods move it less: by 1.3 % from turn to turn where the middle moved by 1.9 %, on two cores of a shared machine."""
-FLOOR_LEVEL = 0.16
-"""One-sided level of the noise floor's bounds, about one standard error. The bounds of the ratios keep false alarms
-rare; a floor at their level would ask for the same certainty twice."""
+SEEN_LEVEL = 0.16
+"""One-sided level of the noise that a slowdown has to exceed, about one standard error. The bounds of the ratios keep
+false alarms rare; a floor at their level would ask for the same certainty twice."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ class Look:
     """The ratio of the quick frames."""
     twin: Middle
     floor: float
-    """Largest slowdown that the baseline could have against itself. It guards against what the bounds of the ratio do
+    """Largest slowdown that the baseline could have against itself: what passes is held against it."""
+    seen_floor: float
+    """The same as far as it was seen: what fails is held against it. It guards against what the bounds of the ratios do
     not know of; their own level is what keeps false alarms rare."""
     bands: tuple[tail.Band, ...]
     recurring: tail.Recurring | None
@@ -84,18 +86,11 @@ class Look:
         return self.outcome is not Outcome.NOT_MEASURED
 
 
-def middles_of(log_times: Values) -> Values:
-    """(turns, drivers): each turn's middle, after what each frame is on average was taken off."""
+def find_speeds(log_times: Values) -> tuple[Values, Values]:
+    """Each turn's quick and middle frame, (turns, drivers) each, after what each frame is on average was taken off."""
     usual = np.median(log_times - np.median(log_times, axis=2, keepdims=True), axis=(0, 1))
-    found: Values = stats.trim_mean(log_times - usual, HALF_TRIMMED, axis=2)
-    return found
-
-
-def quick_of(log_times: Values) -> Values:
-    """(turns, drivers): each turn's quick frame, after what each frame is on average was taken off."""
-    usual = np.median(log_times - np.median(log_times, axis=2, keepdims=True), axis=(0, 1))
-    found: Values = np.quantile(log_times - usual, QUICK, axis=2)
-    return found
+    levelled = log_times - usual
+    return np.quantile(levelled, QUICK, axis=2), stats.trim_mean(levelled, HALF_TRIMMED, axis=2)
 
 
 def look_at(
@@ -113,26 +108,25 @@ def look_at(
     """
     alarm, miss = FALSE_ALARM / looks, FALSE_PASS / looks
     log_times = np.log(times)
-    middles, quickest = middles_of(log_times), quick_of(log_times)
+    quickest, middles = find_speeds(log_times)
     turn_ratios = _by_group(_against_both(middles), groups)
     ratio = find_middle(turn_ratios, MIDDLE_PART * alarm, miss)
     quick_ratios = _by_group(_against_both(quickest), groups)
     quick = find_middle(quick_ratios, QUICK_PART * alarm, miss)
     against_itself = _by_group(middles[:, TWIN] - middles[:, BASELINE], groups)
-    twin = find_middle(against_itself, FLOOR_LEVEL, FLOOR_LEVEL)
+    twin, seen = (find_middle(against_itself, level, level) for level in (miss, SEEN_LEVEL))
     residuals = tail.take_residuals(log_times, middles)
     bands = tail.find_bands(residuals, (NEAR_PART * alarm, FAR_PART * alarm), miss)
     recurring = None
     if len(times) >= LEAST_FRAME_TURNS:
         recurring = tail.find_slow_frame(residuals, rollouts, FRAME_PART * alarm, miss)
-    floor = float(max(abs(twin.low), abs(twin.high)))
-    # To pass, the baseline has to be known to differ little from itself, and not only to be seen so.
-    surely = find_middle(against_itself, miss, miss)
-    most = float(max(abs(surely.low), abs(surely.high)))
-    found = _find_slowness((quick, ratio), floor, bands, recurring, limit)
-    doubts = _find_doubts((quick, ratio), most, bands, recurring, limit)
+    floor, seen_floor = (float(max(abs(noise.low), abs(noise.high))) for noise in (twin, seen))
+    found = _find_slowness((quick, ratio), seen_floor, bands, recurring, limit)
+    doubts = _find_doubts((quick, ratio), floor, bands, recurring, limit)
     outcome = Outcome.FAILED if found else Outcome.NOT_MEASURED if doubts else Outcome.PASSED
-    return Look(ratio, quick, twin, floor, bands, recurring, turn_ratios, quick_ratios, outcome, found or doubts)
+    return Look(
+        ratio, quick, twin, floor, seen_floor, bands, recurring, turn_ratios, quick_ratios, outcome, found or doubts
+    )
 
 
 def _against_both(speeds: Values) -> Values:

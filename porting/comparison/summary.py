@@ -9,6 +9,7 @@ from porting.comparison.decision import (
     BASELINE,
     CANDIDATE,
     FALSE_ALARM,
+    FALSE_PASS,
     LEAST_TURNS,
     TWIN,
     Look,
@@ -75,6 +76,7 @@ def _describe(first: Side, second: Side, host: Host, settings: Settings) -> dict
         "seed": settings.seed,
         "rebuilds": settings.rebuilds,
         "false_alarm_rate": FALSE_ALARM,
+        "false_pass_rate": FALSE_PASS,
     }
 
 
@@ -85,7 +87,7 @@ def _names(side: Side) -> list[str]:
 def _figures(found: Measured, look: Look, settings: Settings, names: list[str]) -> dict[str, object]:
     times_ms = found.times * 1e3
     low, high = bootstrap_95(look.telling_ratios, settings.seed)
-    needed = max(math.log1p(settings.limit), look.floor) + float(look.telling.reach)
+    needed = max(math.log1p(settings.limit), look.seen_floor) + float(look.telling.reach)
     return {
         "baseline_ms": float(np.median(times_ms[:, [BASELINE, TWIN]])),
         "candidate_ms": float(np.median(times_ms[:, CANDIDATE])),
@@ -94,6 +96,7 @@ def _figures(found: Measured, look: Look, settings: Settings, names: list[str]) 
         "low": math.exp(look.telling.low),
         "high": math.exp(look.telling.high),
         "noise_floor": math.expm1(look.floor),
+        "noise_seen": math.expm1(look.seen_floor),
         "twin_ratio": math.exp(look.twin.estimate),
         "smallest_slowdown": math.expm1(needed),
         "tail": tuple(_record_band(band) for band in look.bands),

@@ -93,20 +93,26 @@ class Comparison(Model):
     """Median frame."""
     candidate_ms: float | None = None
     ratio: float | None = None
+    """Of the quick frames (a fifth are quicker) or of the middle ones: of those that decided, or are known least."""
     interval: Interval | None = None
     """At 95 %, for reading; from a bootstrap over turns."""
     low: float | None = None
-    """Failing needs this lower bound of the ratio, at the level of a false alarm, beyond limit and noise floor."""
+    """Failing needs this lower bound of the ratio, at the level of a false alarm, beyond limit and noise seen."""
     high: float | None = None
     """Passing needs this upper bound of the ratio inside the limit."""
     noise_floor: float | None = None
-    """Largest slowdown that the baseline against itself could have had in the same turns, as a share."""
+    """Largest slowdown that the baseline against itself could have had in the same turns, as a share: passing needs it
+    inside the limit."""
+    noise_seen: float | None = None
+    """The same as far as it was seen, within one standard error."""
     twin_ratio: float | None = None
     """The baseline against itself."""
     smallest_slowdown: float | None = None
-    """Slowdown that would have been found 19 times in 20, as a share."""
+    """Slowdown that would have been found but for `false_pass_rate`, as a share."""
     false_alarm_rate: float
     """At most this often is a candidate that is no slower called slower."""
+    false_pass_rate: float = 0.02
+    """At most this often does one pass that is slower than the limit."""
     looks: int
     """Times that the figures were looked at, of those planned."""
     tail: tuple[TailBand, ...] = ()

@@ -17,8 +17,8 @@ def list_figures(found: Comparison) -> list[tuple[str, str]]:
             ("frame time", f"{numbers.number(found.candidate_ms, 'ms')} against {_ms(found.baseline_ms)} (medians)"),
             ("ratio", f"{found.ratio:.4f}, {found.interval.level:.0%} interval {span}"),
             ("limit", f"{numbers.percent(found.limit)} slower"),
-            ("noise floor", f"{numbers.percent(found.noise_floor)} (the baseline against itself, in the same turns)"),
-            ("smallest found", f"a slowdown of {numbers.percent(found.smallest_slowdown)}, 49 times in 50"),
+            ("noise", f"{_noise(found)} (the baseline against itself, in the same turns)"),
+            ("smallest found", f"a slowdown of {numbers.percent(found.smallest_slowdown)}, {_sure(found)} of the time"),
         ]
     for band in found.tail:
         upper = "" if band.below is None else f" to {_late(band.below)}"
@@ -75,3 +75,11 @@ def _escape(text: str) -> str:
     """The text as text, on one line."""
     flat = " ".join(text.split())
     return "".join(f"\\{letter}" if letter in SPECIAL else letter for letter in flat)
+
+
+def _noise(found: Comparison) -> str:
+    return f"{numbers.percent(found.noise_seen)} seen, {numbers.percent(found.noise_floor)} at most"
+
+
+def _sure(found: Comparison) -> str:
+    return f"{1 - found.false_pass_rate:.0%}"

@@ -50,6 +50,23 @@ def test_what_is_slower_is_found(slowdown: Slowdown, turns: int) -> None:
     assert found[Outcome.PASSED] == 0
 
 
+def test_half_of_the_frames_slower_is_no_pass_though_the_quick_ones_are_not() -> None:
+    random = np.random.default_rng(7)
+    times = draw_turns(random, QUIET, Slowdown(), 80)
+    slowed = np.where(random.random(times.shape[::2]) < 0.5, 1.1, 1.0)
+    times[:, 2] *= slowed
+    look = look_at(times, LIMIT)
+    assert look.quick.estimate < look.ratio.estimate / 2
+    assert look.outcome is Outcome.FAILED
+
+
+def test_a_slowdown_below_the_noise_that_was_seen_is_no_failure() -> None:
+    times = draw_turns(np.random.default_rng(0), QUIET, Slowdown(), 40) * np.array([1.0, 1.06, 1.05])[:, None]
+    look = look_at(times, LIMIT)
+    assert LIMIT < look.telling.low < look.seen_floor < look.floor
+    assert look.outcome is Outcome.NOT_MEASURED
+
+
 def test_a_candidate_that_is_no_slower_passes_on_a_quiet_machine() -> None:
     assert count(QUIET, Slowdown(), 80, 10)[Outcome.PASSED] >= 9
 

