@@ -33,7 +33,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "`OMP_WAIT_POLICY=passive`": {"OMP_WAIT_POLICY": "passive"},
 }
 WARMUP, CALLS, SECONDS, TURNS = 20, 1000, 8.0, 2
-"""Calls of a process, and the time after which it stops early; processes of a row."""
+"""Untimed calls of a process, timed ones, seconds after which it stops early; processes of a row."""
 
 
 def time_calls(bundle: Path, component: str) -> list[float]:
