@@ -89,3 +89,7 @@ class BundleError(PortingError):
 
 class HistoryError(PortingError):
     """A history of ports cannot be reached or read, or contradicts what should be added to it."""
+
+
+class EmulationError(PortingError):
+    """Compiled code cannot be executed, or does what no device would let it do unpunished."""
