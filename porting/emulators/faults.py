@@ -26,7 +26,7 @@ class FaultKind(StrEnum):
     """The emulator does not execute it; it is never skipped."""
 
 
-class Fault(EmulationError):
+class Fault(EmulationError):  # noqa: N818 - what it is, in this field
     """One fault of a kernel's code.
 
     Args:
