@@ -1,7 +1,9 @@
 """Frame 20,000 costs what frame 100 did, and frame 1,000,000 is as exact as frame 1,000."""
 
 import math
+import multiprocessing
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from porting.adapters.world_model import WorldModel
 from porting.compilers import CompileRequest, compile_component
 from porting.errors import UsageError
 from porting.export import export_component
+from porting.program import Program
+from porting.record import ArtifactRecord, Soak
 from porting.rollout import Rollout
 from porting.runners import open_runner
 from porting.runners.base import Buffer, Runner
@@ -142,15 +146,23 @@ def test_frame_twenty_thousand_costs_what_frame_a_hundred_did(
             )
         )
 
-    def load() -> Mapping[str, Runner]:
-        return {
-            spec.name: open_runner("onnxruntime", artifacts, made[spec.name], spec, threads=1)
-            for spec in tiny_model.program.components
-        }
-
-    soak = measure_soak(tiny_model.program, load, Trace((session,), ()), SOAK_FRAMES)
+    # In a process of its own: this one's allocator has what hundreds of tests left
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
+        soak = apart.submit(endure, tiny_model.program, session, artifacts, made).result()
     # A cost that grew with the session would be 200 times higher; a tenth is what turns on a busy machine differ by.
     assert soak.slowdown <= 1.1, soak
     assert abs(soak.memory_slope_bytes_per_frame) < 16.0, soak
-    # The allocator may take its pages late, once: a few MB. One picture of 16x16 RGB8 kept every frame would be 15 MB.
-    assert soak.memory_growth_bytes < SOAK_FRAMES * 16 * 16 * 3 // 2, soak
+    # One picture of 16x16 RGB8 kept every frame would be 15 MB; what a runtime takes once, late, is far less.
+    assert soak.memory_growth_bytes < 1 << 20, soak
+
+
+def endure(program: Program, session: TracedSession, artifacts: Path, made: Mapping[str, ArtifactRecord]) -> Soak:
+    """Twenty thousand frames of what was compiled, on one thread."""
+
+    def load() -> Mapping[str, Runner]:
+        return {
+            spec.name: open_runner("onnxruntime", artifacts, made[spec.name], spec, threads=1)
+            for spec in program.components
+        }
+
+    return measure_soak(program, load, Trace((session,), ()), SOAK_FRAMES)
