@@ -9,7 +9,8 @@ from torch import Tensor
 
 from porting.errors import KernelError
 from porting.kernel_library import Kernel, Variant, kernel_paths, load_kernel
-from tests.kernels.harness import as_bits, as_tuple, cases, compare, judge, launched, seeded_inputs, true_outputs
+from porting.kernel_library.judging import as_bits, judge_outputs
+from tests.kernels.harness import cases, judge, launched, seeded_inputs
 
 PATHS = [pytest.param(path, id=name) for name, path in kernel_paths().items()]
 TYPICAL_BYTES = 300e6
@@ -86,8 +87,7 @@ def refusal_or_errors(kernel: Kernel, inputs: tuple[Any, ...]) -> list[str]:
         return []
     except KernelError as error:
         return [str(error)]
-    truth, own = true_outputs(kernel, inputs), as_tuple(kernel.reference(*inputs))
-    return [words for parts in zip(outputs, truth, own, strict=True) for words in compare(*parts)]
+    return [words for judged in judge_outputs(kernel, inputs, outputs) for words in judged.complaints]
 
 
 @pytest.mark.slow

@@ -11,8 +11,10 @@ from triton.runtime.errors import InterpreterError
 
 from porting.errors import KernelError
 from porting.kernel_library import Kernel, load_kernel
+from porting.kernel_library.judging import compare, true_outputs
+from porting.kernel_library.poison import poisoned_allocations
 from tests.kernels import harness
-from tests.kernels.harness import compare, complaint, judge, killed, poisoned_allocations, true_outputs
+from tests.kernels.harness import complaint, judge, killed
 
 SOURCE = '''"""Twice x. Shapes: x, y (rows, columns). Source: arithmetic."""
 
@@ -154,7 +156,7 @@ OWN = EXACT.float()
 
 
 def words(output: Tensor, truth: Tensor = EXACT, own: Tensor = OWN) -> str:
-    return " | ".join(compare(output, truth, own))
+    return " | ".join(compare(output, truth, own).complaints)
 
 
 def test_own_rounding_and_twice_of_it_pass() -> None:

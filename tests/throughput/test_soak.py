@@ -151,7 +151,8 @@ def test_frame_twenty_thousand_costs_what_frame_a_hundred_did(
         soak = apart.submit(endure, tiny_model.program, session, artifacts, made).result()
     # A cost that grew with the session would be 200 times higher; a tenth is what turns on a busy machine differ by.
     assert soak.slowdown <= 1.1, soak
-    assert abs(soak.memory_slope_bytes_per_frame) < 16.0, soak
+    # The smallest array, kept every frame, is 112 bytes a frame; a page that comes late tilts the line by a few.
+    assert abs(soak.memory_slope_bytes_per_frame) < 64.0, soak
     # One picture of 16x16 RGB8 kept every frame would be 15 MB; what a runtime takes once, late, is far less.
     assert soak.memory_growth_bytes < 1 << 20, soak
 
