@@ -42,6 +42,8 @@ ROWS = (
     Row(5, ("kernel_compiler",), up_to(2)),
     Row(5, ("rollout",), up_to(2), also=frozenset({"runners"})),
     Row(5, ("emulators",), up_to(1)),
+    # Compiles a kernel file and has an emulator execute what came out.
+    Row(6, ("emulation",), up_to(5)),
     # The reference is a rollout too: it is recorded by the engine that runs the port.
     Row(6, ("trace",), up_to(5)),
     Row(6, ("parity", "throughput", "roofline"), up_to(5), also=frozenset({"trace"})),
@@ -64,6 +66,7 @@ BACKENDS = {
         "compilers.kernel_calls",
         "compilers.plugins",
         "compilers.triton",
+        "emulation.*",
         "export",
         "export.*",
         "kernel_compiler.*",
@@ -85,6 +88,7 @@ BACKENDS = {
     "triton": (
         "compilers.plugin*",
         "compilers.triton*",
+        "emulation.*",
         "kernel_compiler.*",
         "kernel_library",
         "kernel_library.*",

@@ -92,6 +92,7 @@ def load_commands() -> typer.Typer:
         "compare_commands",
         "gate_commands",
         "plan_commands",
+        "kernel_commands",
         "history_commands",
         "about_commands",
     ):

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -31,6 +32,22 @@ NOTHING = "(none)"
 EXCEPTION = re.compile(r"^((?:\w+\.)*\w+)(?::|$)")
 
 
+class Asked(Protocol):
+    """What any request to a worker has."""
+
+    @property
+    def kernel(self) -> str:
+        """The kernel's name."""
+
+    @property
+    def where(self) -> str:
+        """How messages name it."""
+
+    @property
+    def timeout_seconds(self) -> float:
+        """What it may take."""
+
+
 def answer_requests(
     requests: Sequence[KernelRequest], jobs: int
 ) -> Generator[tuple[int, KernelAnswer, Path], None, None]:
@@ -42,12 +59,25 @@ def answer_requests(
         requests: those of one kernel share a process and their inputs, wherever they stand.
         jobs: compiles at once.
     """
+    text = Batch(requests=tuple(requests), jobs=max(jobs, 1)).model_dump_json()
+    for index, folder, words in run_batch("porting.kernel_compiler.worker", text, requests, ENVIRONMENT):
+        yield index, _read_answer(requests[index], folder, words), folder
+
+
+def run_batch(
+    module: str, text: str, requests: Sequence[Asked], environment: Mapping[str, str]
+) -> Generator[tuple[int, Path, str], None, None]:
+    """Run a worker on a batch; request i is over when `i/ended.json` is there.
+
+    Yields:
+        Index, the folder of its files until the next, and how the worker ended where it never came to the request.
+    """
     if not requests:
         return
     with tempfile.TemporaryDirectory(prefix="worldport-kernels-") as name:
         folder = Path(name)
         waiting = set(range(len(requests)))
-        with _run_worker(requests, jobs, folder) as worker:
+        with _run_worker(module, text, folder, environment) as worker:
             limit = time.monotonic() + IMPORT_SECONDS + sum(request.timeout_seconds for request in requests)
             running = True
             while running and time.monotonic() < limit:
@@ -55,7 +85,7 @@ def answer_requests(
                 running = worker.poll() is None
                 for index in sorted(index for index in waiting if (folder / str(index) / "ended.json").is_file()):
                     waiting.remove(index)
-                    yield index, _read_answer(requests[index], folder, index, ""), folder / str(index)
+                    yield index, folder / str(index), ""
                     # Compiled kernels and their caches are large, and many.
                     shutil.rmtree(folder / str(index), ignore_errors=True)
                 time.sleep(LOOK_SECONDS if running else 0.0)
@@ -63,19 +93,21 @@ def answer_requests(
         status = worker.returncode
         words = "the batch took too long" if running else f"the worker {_say_status(status)}; its last words: {said}"
         for index in sorted(waiting):
-            yield index, _read_answer(requests[index], folder, index, words), folder / str(index)
+            yield index, folder / str(index), words
 
 
 @contextmanager
-def _run_worker(requests: Sequence[KernelRequest], jobs: int, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def _run_worker(
+    module: str, text: str, folder: Path, environment: Mapping[str, str]
+) -> Iterator["subprocess.Popen[bytes]"]:
     """The worker while the context lasts; it ends with it, and all that it started."""
     path, output = folder / "batch.json", folder / "output.txt"
-    path.write_text(Batch(requests=tuple(requests), jobs=max(jobs, 1)).model_dump_json(), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     with output.open("wb") as stream:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "porting.kernel_compiler.worker", str(path)],
+            [sys.executable, "-m", module, str(path)],
             cwd=folder,
-            env=_clean_environment(folder),
+            env=_clean_environment(folder, environment),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
@@ -99,14 +131,14 @@ def _end(worker: "subprocess.Popen[bytes]") -> None:
         worker.wait()
 
 
-def _clean_environment(folder: Path) -> dict[str, str]:
+def _clean_environment(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """Only what the compiler needs, and the way to this package."""
     kept = {name: value for name, value in os.environ.items() if name in KEPT_VARIABLES or name.startswith("LC_")}
     here = str(Path(porting.__file__).parent.parent)
     path = [here, kept["PYTHONPATH"]] if kept.get("PYTHONPATH") else [here]
     return {
         **kept,
-        **ENVIRONMENT,
+        **environment,
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -116,9 +148,8 @@ def _clean_environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _read_answer(request: KernelRequest, folder: Path, index: int, words: str) -> KernelAnswer:
+def _read_answer(request: KernelRequest, own: Path, words: str) -> KernelAnswer:
     """The answer that the child wrote, or one that says how it ended."""
-    own = folder / str(index)
     try:
         answer = KernelAnswer.model_validate_json((own / "answer.json").read_text(encoding="utf-8"))
         lost = [name for name in answer.digests if not (own / name).is_file()]
@@ -126,17 +157,17 @@ def _read_answer(request: KernelRequest, folder: Path, index: int, words: str) -
             return answer
     except (OSError, ValidationError):
         pass
-    error, repeatable = _explain(request, folder, own, words)
+    error, repeatable = explain(request, own, words)
     record = request.unfinished().model_copy(update={"error": f"{request.where}: {error}"})
     return KernelAnswer(record=record, repeatable=repeatable)
 
 
-def _explain(request: KernelRequest, folder: Path, own: Path, words: str) -> tuple[str, bool]:
-    """Why there is no answer, and whether it would be the same again."""
+def explain(request: Asked, own: Path, words: str) -> tuple[str, bool]:
+    """Why there is no answer in a request's folder, and whether it would be the same again."""
     try:
         ended = Ended.model_validate_json((own / "ended.json").read_text(encoding="utf-8"))
     except (OSError, ValidationError):
-        said = last_words(folder / f"kernel-{request.kernel}.txt")
+        said = last_words(own.parent / f"kernel-{request.kernel}.txt")
         return (f"was not compiled: {said}" if said != NOTHING else f"was not reached; {words}"), False
     if ended.timed_out:
         limit = f"{request.timeout_seconds:g} s"

@@ -14,8 +14,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -77,21 +78,21 @@ def answer_request(kernel: Kernel, inputs: tuple[Any, ...], request: KernelReque
 
 
 class Children:
-    """Running compiles of one kernel, at most `most` at once."""
+    """Running pieces of work, each in a process of its own, at most `most` at once."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.running: dict[ForkProcess, tuple[Path, float]] = {}
 
-    def start(self, kernel: Kernel, inputs: tuple[Any, ...], request: KernelRequest, folder: Path) -> None:
-        """Fork a compile as soon as there is room."""
+    def start(self, work: Callable[[], None], folder: Path, seconds: float) -> None:
+        """Fork a child as soon as there is room; it may take so many seconds, and says how it ended in the folder."""
         self.wait_below(self.most)
-        child = FORK.Process(target=_compile_in_child, args=(kernel, inputs, request, folder))
+        child = FORK.Process(target=_work_in_child, args=(work, folder))
         # An interrupt waits until the child is known: one that came between would leave it running.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             child.start()
-            self.running[child] = folder, time.monotonic() + request.timeout_seconds
+            self.running[child] = folder, time.monotonic() + seconds
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
@@ -120,13 +121,13 @@ class Children:
             _kill(child)
 
 
-def _compile_in_child(kernel: Kernel, inputs: tuple[Any, ...], request: KernelRequest, folder: Path) -> None:
+def _work_in_child(work: Callable[[], None], folder: Path) -> None:
     # A session of its own, so that a time limit ends the assembler with it.
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     _speak_into(folder / "output.txt")
-    answer_request(kernel, inputs, request, folder)
+    work()
 
 
 def _kill(child: ForkProcess) -> None:
@@ -139,7 +140,7 @@ def _kill(child: ForkProcess) -> None:
         child.kill()
 
 
-def _interrupt_once(signum: int, frame: FrameType | None) -> None:
+def interrupt_once(signum: int, frame: FrameType | None) -> None:
     """Interrupt this process so that it ends its children, and let no second signal interrupt that.
 
     The first process and its process group are told at once, and then it tells again whom it started.
@@ -157,7 +158,7 @@ def _speak_into(path: Path) -> None:
 
 def compile_kernel(requests: Sequence[tuple[int, KernelRequest]], jobs: int, folder: Path) -> None:
     """Answer all requests of one kernel; the process of that kernel."""
-    signal.signal(signal.SIGTERM, _interrupt_once)
+    signal.signal(signal.SIGTERM, interrupt_once)
     _speak_into(folder / f"kernel-{requests[0][1].kernel}.txt")
     kernel = load_kernel(requests[0][1].path)
     children = Children(jobs)
@@ -168,7 +169,8 @@ def compile_kernel(requests: Sequence[tuple[int, KernelRequest]], jobs: int, fol
                 raise CompileError(f"{kernel.path}: was changed while it was compiled; compile it again")
             if asked != (request.variant, request.sizes):
                 asked, inputs = (request.variant, request.sizes), make_inputs(kernel, request.variant, request.sizes)
-            children.start(kernel, inputs, request, folder / str(index))
+            own = folder / str(index)
+            children.start(partial(answer_request, kernel, inputs, request, own), own, request.timeout_seconds)
         children.wait_below(1)
     finally:
         children.end()
@@ -210,7 +212,7 @@ def prepare() -> None:
 def main(arguments: list[str]) -> None:
     """Answer the batch whose file is the only argument, beside it."""
     (path,) = map(Path, arguments)
-    signal.signal(signal.SIGTERM, _interrupt_once)
+    signal.signal(signal.SIGTERM, interrupt_once)
     batch = Batch.model_validate_json(path.read_text(encoding="utf-8"))
     prepare()
     compile_batch(batch, path.parent)

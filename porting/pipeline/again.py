@@ -10,6 +10,7 @@ from porting.host import describe_host
 from porting.pipeline.abilities import describe_ability
 from porting.pipeline.compiling import change_target, note_chains, plan_compiles
 from porting.pipeline.drivers import bundled_drivers
+from porting.pipeline.emulating import KernelEmulation, why_not_emulated
 from porting.pipeline.enduring import plan_sessions, plan_soak
 from porting.pipeline.judging import REPORT_FILES, judge_all, write_reports
 from porting.pipeline.kernels import KernelBatch
@@ -17,6 +18,7 @@ from porting.pipeline.limiting import count_once, plan_limit
 from porting.pipeline.measuring import Session, chosen_backends, plan_parity, plan_throughput
 from porting.pipeline.progress import Observer, Silent
 from porting.pipeline.workshop import Workshop
+from porting.profile import Profile
 from porting.record import PortRecord, Step
 from porting.record.history import TargetTrend
 
@@ -51,10 +53,12 @@ def choose_targets(record: PortRecord, asked: tuple[str, ...]) -> tuple[str, ...
 def verify(path: Path, targets: tuple[str, ...], threads: int, observer: Observer) -> PortRecord:
     """Measure parity anew, of the artifacts chosen before where they open here, else of the fastest proved ones.
 
+    A target whose device is not here has its kernels' compiled code executed in an emulator instead.
+
     Raises:
         PortingError: the bundle is damaged or has no such target.
     """
-    return _measure_again(path, targets, threads, observer, _verify_one)
+    return _measure_again(path, targets, threads, observer, _verify_one, emulate=True)
 
 
 def bench(
@@ -133,7 +137,7 @@ def compile_again(path: Path, targets: tuple[str, ...], threads: int, jobs: int,
 
 
 def _measure_again(
-    path: Path, targets: tuple[str, ...], threads: int, observer: Observer, measure: Measure
+    path: Path, targets: tuple[str, ...], threads: int, observer: Observer, measure: Measure, emulate: bool = False
 ) -> PortRecord:
     bundle = Bundle(path)
     bundle.read_record()
@@ -141,15 +145,31 @@ def _measure_again(
         workshop = Workshop(bundle, open_intact(bundle), observer)
         names = choose_targets(workshop.record, targets)
         host = describe_host(threads)
+        absent = []
         for name in names:
             ability = describe_ability(workshop.record.targets[name].profile)
             if ability.highest is Step.THROUGHPUT:
                 measure(Session(workshop, name, host))
             else:
                 observer.note(f"{name}: not run here; {ability.reason}")
+                absent.append(workshop.record.targets[name].profile)
+        if emulate:
+            _emulate(workshop, tuple(absent), threads)
         judge_all(workshop, names)
         write_reports(workshop)
         return workshop.record
+
+
+def _emulate(workshop: Workshop, profiles: tuple[Profile, ...], jobs: int) -> None:
+    """Execute the kernels of targets that this host cannot run."""
+    stages = KernelEmulation(profiles, jobs).plan()
+    reason = why_not_emulated()
+    if stages and reason is not None:
+        workshop.observer.note(f"kernels are not executed in an emulator: {reason}")
+        return
+    workshop.observer.planned(tuple(stage.name for stage in stages))
+    for stage in stages:
+        workshop.run(stage)
 
 
 def _verify_one(session: Session) -> None:

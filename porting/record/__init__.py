@@ -25,6 +25,10 @@ from porting.record.comparison import (
     SlowFrame,
     TailBand,
 )
+from porting.record.emulated import (
+    EmulatedKernel,
+    EmulatedLaunch,
+)
 from porting.record.limit import (
     Bandwidth,
     Calibration,
@@ -100,6 +104,8 @@ __all__ = [
     "DeviceUsed",
     "Distribution",
     "DriverTiming",
+    "EmulatedKernel",
+    "EmulatedLaunch",
     "Energy",
     "FileRecord",
     "FrameLimit",

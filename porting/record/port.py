@@ -8,6 +8,7 @@ from porting.profile import Profile
 from porting.program import Program
 from porting.record.artifacts import ArtifactRecord, ChainLink, KernelRecord
 from porting.record.checks import Check, Outcome, Step
+from porting.record.emulated import EmulatedKernel
 from porting.record.limit import FrameLimit
 from porting.record.made import CheckpointRecord, ComponentRecord, FileRecord, Host, Sha256, TraceRecord
 from porting.record.parity import ParityEvidence
@@ -44,6 +45,8 @@ class TargetRecord(Model):
     """Every backend of the profile, in the profile's order of preference."""
     artifacts: tuple[ArtifactRecord, ...] = ()
     kernels: tuple[KernelRecord, ...] = ()
+    emulated: tuple[EmulatedKernel, ...] = ()
+    """Kernels whose compiled code an emulator executed; empty where nobody asked for it."""
     parity: ParityEvidence | None = None
     throughput: ThroughputEvidence | None = None
     limit: FrameLimit | None = None

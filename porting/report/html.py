@@ -12,7 +12,7 @@ import jinja2
 
 from porting.record import LADDER, FreeRunning, PortRecord, TargetRecord
 from porting.record.history import TargetTrend
-from porting.report import floor, matrix, numbers, targets, view
+from porting.report import emulated, floor, matrix, numbers, targets, view
 from porting.report import trends as drawing
 from porting.report.charts import Chart, draw_drift, draw_ratios
 from porting.report.files import Missing
@@ -67,6 +67,7 @@ def render_html(record: PortRecord, bundle: Path, templates: Path, trends: Seque
         view=view,
         floor=floor,
         targets=targets,
+        emulated=emulated,
         trend_pages=drawing.make_pages(trends),
         drawing=drawing,
         films={page.key: _describe_film(page) for page in pages if isinstance(page.film, Film)},

@@ -114,6 +114,8 @@ def _list_figures(record: PortRecord, target: TargetRecord, cell: view.Cell) -> 
         return ()
     if cell.step is Step.COMPILED:
         return _list_compiled(record, target)
+    if cell.step is Step.ATTESTED:
+        return (cell.figure, *_list_emulated(target))
     if cell.step is Step.PARITY:
         return _list_parity(target)
     if cell.step is Step.THROUGHPUT:
@@ -130,6 +132,14 @@ def _list_compiled(record: PortRecord, target: TargetRecord) -> tuple[str, ...]:
     if compiled:
         lines.append(f"{len(compiled)} of {plural(len(target.kernels), 'kernel')}")
     return tuple(lines)
+
+
+def _list_emulated(target: TargetRecord) -> tuple[str, ...]:
+    """What an emulator made of the kernels, beside what was read from the binaries."""
+    ratios = [record.ratio for record in target.emulated if record.ratio is not None]
+    if not ratios:
+        return ()
+    return (f"{plural(len(ratios), 'kernel')} emulated: error {times(max(ratios))} the reference's own",)
 
 
 def _list_parity(target: TargetRecord) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from porting.errors import UsageError
 from porting.record import LADDER, Check, Outcome, PortRecord, Step, TargetRecord, Verdict
 from porting.verdict.artifacts import check_artifacts, check_attestations
+from porting.verdict.emulated import check_emulated
 from porting.verdict.export import check_exports
 from porting.verdict.interpreted import check_interpreted
 from porting.verdict.kernels import check_kernels
@@ -37,6 +38,7 @@ def judge_target(record: PortRecord, target: str, highest_possible: Step) -> Ver
             *check_launches(record.program, found),
             *check_kernels(found),
             *check_interpreted(record, found),
+            *check_emulated(found),
         ),
         Step.PARITY: check_parity(record.program, found),
         Step.THROUGHPUT: check_throughput(found),
