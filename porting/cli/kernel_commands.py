@@ -67,7 +67,7 @@ def run(
         show.print_json(KernelEvidence(emulated=found, compiled=static))
     else:
         _print(found, static)
-    return exit_code({_judge(record) for record in found})
+    return exit_code({_judge(record) for record in found if record.unsupported is None})
 
 
 class KernelEvidence(Model):
@@ -85,7 +85,7 @@ def _architecture(profile: Profile) -> str:
 
 
 def _judge(record: EmulatedKernel) -> Outcome:
-    if record.unsupported is not None or record.error is not None:
+    if record.error is not None:
         return Outcome.NOT_MEASURED
     return Outcome.FAILED if find_trouble(record) is not None else Outcome.PASSED
 
@@ -94,10 +94,13 @@ def _print(emulated: tuple[EmulatedKernel, ...], static: tuple[KernelRecord, ...
     console = show.make_console()
     by_cell = {(record.variant, record.architecture): record for record in static}
     for record in emulated:
+        where = f"{record.kernel} {record.variant} {record.architecture}"
+        if record.unsupported is not None:
+            console.print(Text(f"NOT FOR THIS CHIP  {where}: {record.unsupported}"), style="dim")
+            continue
         outcome = _judge(record)
-        why = record.unsupported or find_trouble(record) or f"error budget ratio {numbers.times(record.ratio)}"
-        headline = Text(f"{outcome.value.upper()}  {record.kernel} {record.variant} {record.architecture}: {why}")
-        console.print(headline, style=show.COLOURS[outcome])
+        why = find_trouble(record) or f"error budget ratio {numbers.times(record.ratio)}"
+        console.print(Text(f"{outcome.value.upper()}  {where}: {why}"), style=show.COLOURS[outcome])
         for launch in record.launches:
             for line in _describe_launch(launch):
                 console.print(f"  {line}")

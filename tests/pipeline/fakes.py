@@ -28,6 +28,7 @@ from porting.record import (
     ComponentWork,
     Distribution,
     DriverTiming,
+    EmulatedKernel,
     FrameWork,
     FreeRunning,
     Host,
@@ -167,6 +168,15 @@ class Fakes:
         out.mkdir(parents=True)
         (out / "adaln.cubin").write_text(architecture)
         return ()
+
+    def emulate_kernels(self, kernels: Any, architectures: Any, variants: Any, jobs: int) -> tuple[EmulatedKernel, ...]:
+        self.ran(f"emulate {' '.join(architectures)}")
+        return tuple(
+            EmulatedKernel(
+                kernel="adaln", variant="bfloat16", architecture=name, source_digest="0" * 64, tuning={}, error="fake"
+            )
+            for name in architectures
+        )
 
     def fill_cache(self, kernels: Any, architectures: list[str], variants: Any, jobs: int) -> None:
         self.ran(f"fill {' '.join(architectures)}")
@@ -344,9 +354,9 @@ def judge_target(record: PortRecord, target: str, highest: Step) -> Verdict:
 
 def replacements(fakes: Fakes) -> list[tuple[Any, str, Any]]:
     """(object, attribute, fake) of everything that the pipeline calls."""
-    from porting import compilers, kernel_compiler, parity, report, runners, throughput, verdict
+    from porting import compilers, emulation, kernel_compiler, parity, report, runners, throughput, verdict
     from porting.parity import interpreted
-    from porting.pipeline import abilities, again, kernels, limiting, making, measuring
+    from porting.pipeline import abilities, again, emulating, kernels, limiting, making, measuring
     from porting.roofline import frame
 
     recorder = ModuleType("porting.trace.recorder")
@@ -364,6 +374,8 @@ def replacements(fakes: Fakes) -> list[tuple[Any, str, Any]]:
         (kernel_compiler, "compile_kernels", fakes.compile_kernels),
         (kernel_compiler, "fill_cache", fakes.fill_cache),
         (kernels, "find_kernels", dict),
+        (emulating, "find_kernels", dict),
+        (emulation, "emulate_kernels", fakes.emulate_kernels),
         (port_module, "load_world_model", fakes.load_world_model),
         (port_module, "describe_host", describe_host),
         (again, "describe_host", describe_host),

@@ -5,7 +5,7 @@ import pytest
 
 from porting.bundle import Bundle
 from porting.errors import BackendMissingError, BundleError, ExportError, RunnerError, UsageError
-from porting.pipeline import again
+from porting.pipeline import again, emulating
 from porting.pipeline.compiling import plan_compiles
 from porting.pipeline.port import export, port
 from porting.pipeline.progress import Silent
@@ -255,6 +255,46 @@ def test_verify_measures_parity_anew_and_keeps_the_choice(tmp_path: Path, fakes:
     # A port of the same request knows the new parity as its own.
     port(make_request(tmp_path), Silent())
     assert "parity" not in fakes.log.read_text()
+
+
+def test_verify_executes_the_kernels_of_targets_that_are_not_here(tmp_path: Path, fakes: Fakes) -> None:
+    fakes.installed.add("triton")
+    profiles = (
+        make_profile(),
+        *(
+            make_profile(device=Device(kind="hip", architecture=chip)).model_copy(update={"name": name})
+            for name, chip in {"mi355x": "gfx950", "mi300x": "gfx942"}.items()
+        ),
+    )
+    port(make_request(tmp_path, profiles=profiles), Silent())
+    fakes.log.write_text("")
+    record = again.verify(tmp_path, (), 1, Silent())
+    emulated = [line for line in fakes.log.read_text().splitlines() if line.startswith("emulate")]
+    # All of them at once, which fills the cache; then each for itself.
+    assert emulated == ["emulate hip:gfx942 hip:gfx950", "emulate hip:gfx942", "emulate hip:gfx950"]
+    assert record.targets["cpu"].emulated == ()
+    assert [kernel.architecture for kernel in record.targets["mi355x"].emulated] == ["hip:gfx950"]
+    fakes.log.write_text("")
+    again.verify(tmp_path, ("mi355x",), 1, Silent())
+    assert fakes.log.read_text() == ""
+    # A port keeps what was executed, as long as the kernels are the same.
+    kept = port(make_request(tmp_path, profiles=profiles), Silent()).targets["mi355x"].emulated
+    assert kept == record.targets["mi355x"].emulated
+
+
+def test_verify_says_what_it_lacks_to_execute_kernels(
+    tmp_path: Path, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.installed.add("triton")
+    amd = make_profile(device=Device(kind="hip", architecture="gfx950")).model_copy(update={"name": "mi355x"})
+    port(make_request(tmp_path, profiles=(make_profile(), amd)), Silent())
+    monkeypatch.setattr(emulating, "find_spec", lambda name: None if name == "triton" else object())
+    heard: list[str] = []
+    observer = Silent()
+    monkeypatch.setattr(observer, "note", heard.append, raising=False)
+    record = again.verify(tmp_path, (), 1, observer)
+    assert record.targets["mi355x"].emulated == ()
+    assert heard[-1] == "kernels are not executed in an emulator: triton not installed; install worldport[triton]"
 
 
 def test_verify_chooses_anew_where_the_chosen_cannot_run(tmp_path: Path, fakes: Fakes) -> None:
