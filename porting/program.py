@@ -124,7 +124,7 @@ class Program(Model):
     """The value that is a finished picture, (1, 3, H, W) in [0, 1]; each call that writes it emits one."""
     pictures_per_frame: Annotated[int, Field(gt=0)] = 1
     """Moments that the value shows, one below the other, oldest first: more than 1 for worlds that are made in chunks.
-    A `frame` of the program, its rate and its latency are then those of a chunk."""
+    Parity then compares chunk by chunk; a rate counts pictures, and an action waits for its chunk."""
 
     def component(self, name: str) -> ComponentSpec:
         """The component of that name; KeyError when there is none."""

@@ -83,7 +83,7 @@ class Drive:
 
         A chunk's frames are compared one by one: a clip that stands still is no clip.
         """
-        chunk = picture.reshape(self._log.chunk_frames, -1)
+        chunk = _split_moments(picture, self._log.chunk_frames)
         if self._before is None or self._same is None:
             self._before = np.full_like(chunk[0], np.nan)
             self._same = np.empty(chunk[0].shape, np.bool_)
@@ -95,6 +95,13 @@ class Drive:
             before = frame
         np.copyto(self._before, before)
         return new
+
+
+def _split_moments(picture: Buffer, count: int) -> Buffer:
+    """Views of a chunk's moments, first one first: of (1, T, 3, H, W), or one below the other in (1, 3, T * H, W)."""
+    if picture.ndim == 4:
+        return picture.reshape(picture.shape[1], count, -1).swapaxes(0, 1)
+    return picture.reshape(count, -1)
 
 
 def _frame_inputs(program: Program, session: TracedSession) -> list[dict[str, Buffer]]:

@@ -30,7 +30,7 @@ SOLO_ROUNDS = range(SOLO_ROUND, SOLO_ROUND + 1)
 
 
 def chunk_frames(program: Program) -> int:
-    """Pixel frames that one run of the frame program finishes: T of a picture (1, T, 3, H, W), else 1."""
+    """Pixel frames that one run of the frame program finishes: its pictures, or T of a picture (1, T, 3, H, W)."""
     shapes = {
         tensor.shape
         for call in program.frame
@@ -38,7 +38,7 @@ def chunk_frames(program: Program) -> int:
         if tensor.name in call.outputs
         and (call.outputs[tensor.name].kind, call.outputs[tensor.name].name) == ("value", program.frame_value)
     }
-    return max((shape[1] for shape in shapes if len(shape) == 5), default=1)
+    return max((shape[1] for shape in shapes if len(shape) == 5), default=1) * program.pictures_per_frame
 
 
 def span_names(program: Program) -> tuple[str, ...]:
