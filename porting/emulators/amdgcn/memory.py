@@ -229,7 +229,7 @@ class LocalMemory:
 
     def _trace_read(self, offsets: Addresses, places: npt.NDArray[np.int8], size: int) -> None:
         """Look at what was read (any shape), and note who read it."""
-        for at, written, writer, reader, mine, nobody, many in self._shadow(offsets, places, size):
+        for at, written, writer, reader, mine, nobody, _ in self._shadow(offsets, places, size):
             missing = written.take(at) != written.dtype.type(WRITTEN[written.dtype.itemsize])
             if missing.any():
                 self._name_unwritten(at[missing].flat[0] * written.dtype.itemsize, written.dtype.itemsize)
@@ -301,6 +301,29 @@ class LocalMemory:
         wave = f"wave {other}" if other >= 0 else "another wave"
         detail = f"wave {int(places[raced].flat[0])} {does} LDS byte {byte:#x} that {wave} {did} since the last barrier"
         return Fault(FaultKind.RACE, detail)
+
+    def conflicts(self, addresses: Addresses, mask: Bools, size: int, banks: int) -> int:
+        """Turns beyond the least that the accesses of each wave take, one word a bank and turn.
+
+        Lanes go in groups that could fill the banks once; lanes that read one word share a turn.
+        """
+        if not self.check:
+            return 0
+        words = max(size // 4, 1)
+        together = max(banks // words, 1)
+        lines = addresses.reshape(-1, min(together, addresses.shape[1]))
+        masks = mask.reshape(lines.shape)
+        word = np.where(masks, lines >> 2, -1)
+        word.sort(axis=1)
+        fresh = np.ones(word.shape, np.bool_)
+        fresh[:, 1:] = word[:, 1:] != word[:, :-1]
+        fresh &= word >= 0
+        rows = np.nonzero(fresh)[0]
+        bank = (word[fresh] % banks) // words
+        slots = -(-banks // words)
+        counted = np.bincount(rows * slots + bank, minlength=len(lines) * slots).reshape(len(lines), slots)
+        worst = counted.max(axis=1)
+        return int((worst - (worst > 0)).sum())
 
     def read(
         self,

@@ -45,6 +45,8 @@ class Operation:
     counter: str
     order: int
     """Of issue in this batch."""
+    ordered: bool
+    """Operations of its counter complete in order; else any may be the last (scalar memory)."""
 
 
 class Waves:
@@ -78,8 +80,9 @@ class Waves:
         self.memory, self.local, self.scratch = memory, local, scratch
         self._make_vectors(rows)
         self._make_scalars()
-        self.pc = 0
-        """Index of the next instruction, while all waves of the batch stand at one."""
+        self.pcs = np.zeros(self.count, np.int64)
+        """Index of the next instruction of each wave."""
+        self.status = np.full(self.count, RUNNING, np.int8)
         self.branch: bool | Bools = False
         """Set by a branch: whether it is taken, by all or by which waves."""
         self.halt = RUNNING
@@ -90,9 +93,14 @@ class Waves:
         """Barrier arrivals that no wait has taken yet."""
         self.wide = np.zeros(self.count, np.int64)
         """What s_set_vgpr_msb set."""
+        self.saturates = False
+        """MODE.FP16_OVFL: conversions to 16 and 8 bits give the largest number instead of infinity or NaN."""
+        self.undefined: set[int] = set()
+        """Keys of registers that nothing has written."""
         self.queues: dict[str, list[Operation]] = {}
         self.pending: dict[int, list[Operation]] = {}
         """Register -> operations that will write it."""
+        self.pending_keys: set[int] = set()
         self.issued = 0
         self.read_bytes: dict[str, int] = {}
         self.written_bytes: dict[str, int] = {}
@@ -209,7 +217,14 @@ class Waves:
         """Set SCC of the active waves (waves,)."""
         self.scc = values if self.active is None else np.where(self.active, values, self.scc)
 
-    def defer(self, counter: str, action: Action, instruction: "Instruction", keys: Iterable[int] = ()) -> None:
+    def defer(
+        self,
+        counter: str,
+        action: Action,
+        instruction: "Instruction",
+        keys: Iterable[int] = (),
+        ordered: bool = True,
+    ) -> None:
         """Let a memory operation take effect: at once, or when the counter is waited for.
 
         Args:
@@ -218,14 +233,16 @@ class Waves:
                 the lane mask was taken when it was issued.
             instruction: that issued it.
             keys: of the registers that it writes (Operand.keys): using one before is a fault.
+            ordered: it completes after the older ordered ones of its counter.
         """
         if not self.lazy:
             action(None)
             return
         self.issued += 1
-        operation = Operation(action, instruction, tuple(keys), self.active, counter, self.issued)
+        operation = Operation(action, instruction, tuple(keys), self.active, counter, self.issued, ordered)
         for key in operation.keys:
             self.pending.setdefault(key, []).append(operation)
+            self.pending_keys.add(key)
         queue = self.queues.setdefault(counter, [])
         queue.append(operation)
         limit = self.target.counter_limits[counter]
@@ -233,13 +250,17 @@ class Waves:
             self.wait(counter, limit)
 
     def wait(self, counter: str, outstanding: int) -> None:
-        """Carry out operations, oldest first, until the active waves have at most that many outstanding."""
+        """Carry out operations, oldest first, until the active waves have at most that many outstanding.
+
+        An unordered one may be the last of all: only a wait for none carries it out.
+        """
         queue = self.queues.get(counter)
         if not queue:
             return
+        if outstanding:
+            queue = [operation for operation in queue if operation.ordered]
         if self.active is None and all(operation.waves is None for operation in queue):
-            done = len(queue) - outstanding
-            for operation in queue[: max(done, 0)]:
+            for operation in queue[: max(len(queue) - outstanding, 0)]:
                 self._finish(operation, None)
             return
         owed = np.zeros(self.count, np.int64)
@@ -283,6 +304,7 @@ class Waves:
             waiting.remove(operation)
             if not waiting:
                 del self.pending[key]
+                self.pending_keys.discard(key)
 
     def drain(self) -> None:
         """Carry everything out: the active waves end."""

@@ -13,7 +13,7 @@ MODIFIER = re.compile(r"([a-z]\w*):(\[[^\]]*\]|\S+)$")
 FLAGS = frozenset(
     (
         *("offen", "idxen", "glc", "slc", "dlc", "sc0", "sc1", "nt", "nv", "lds", "clamp", "scale_offset", "gds"),
-        *("tfe", "r128", "a16", "matrix_a_reuse", "matrix_b_reuse", "row_mirror", "row_half_mirror"),
+        *("tfe", "matrix_a_reuse", "matrix_b_reuse", "row_mirror", "row_half_mirror"),
     )
 )
 """Modifiers without a value."""

@@ -1,0 +1,151 @@
+"""Which registers an instruction reads and writes, from its text: to find what is used before it is there.
+
+A register that an instruction only merges into (v_writelane, halves, bytes) counts as written, not as read.
+"""
+
+import re
+from dataclasses import dataclass
+
+from porting.emulators.amdgcn.operands import EXEC, M0, VCC, Operand, UndecodedError
+from porting.emulators.amdgcn.registry import Context
+from porting.emulators.amdgcn.text import RAW, Instruction
+from porting.emulators.amdgcn.valu import split_mnemonic
+from porting.emulators.amdgcn.values import read_list
+
+Keys = frozenset[int]
+NO_RESULT = re.compile(
+    r"\w+_store_|ds_(write|store)|s_cmp|s_bitcmp|s_cbranch|s_branch|s_barrier|s_wait|s_nop|s_endpgm|s_set_vgpr"
+    r"|global_load_lds|global_load_async|tensor_|s_prefetch|global_prefetch|v_cmpx_\w+_e32|v_nop|s_clause|s_sleep"
+    r"|s_set|s_delay"
+)
+TWO_RESULTS = re.compile(r"v_(add|sub|subrev|addc|subb|subbrev)_co_|v_mad_(co_)?[ui]64_[ui]32|v_div_scale_")
+SWAPS = re.compile(r"v_(swap|permlane16_swap|permlane32_swap)_b32")
+ACCUMULATES = re.compile(r"v_(dual_|pk_)?(fmac|dot2c|dot2acc|dual_dot2acc)|s_fmac")
+COPIES = re.compile(r"[vs]_mov_b(32|64)(_e32|_e64)?$|v_accvgpr|v_writelane|v_readlane")
+"""What only moves a value: of an undefined one it makes an undefined one."""
+PAIRS = re.compile(r"v_pk_(add|mul|fma)_f32|v_pk_mov_b32")
+OLD_SCALAR = re.compile(r"s_(addk|mulk|cmovk|cmov|bitset|addk_co)")
+
+
+@dataclass(frozen=True)
+class Touched:
+    """Keys of registers, as Operand.keys names them."""
+
+    reads: Keys
+    writes: Keys
+    copies: bool = False
+    """The instruction only moves a value."""
+
+    @property
+    def all(self) -> Keys:
+        """Both."""
+        return self.reads | self.writes
+
+
+def scalar_keys(index: int, count: int) -> set[int]:
+    """Keys of scalar registers."""
+    return {-1 - index - place for place in range(count)}
+
+
+def results(instruction: Instruction) -> int:
+    """How many of the first operands are results."""
+    mnemonic = instruction.mnemonic
+    if mnemonic.startswith(RAW) or NO_RESULT.match(mnemonic) or "lds" in instruction.modifiers:
+        return 0
+    return 2 if TWO_RESULTS.match(mnemonic) and not mnemonic.startswith("v_mad_nc") else 1
+
+
+def _operands(instruction: Instruction, context: Context) -> list[Operand | None]:
+    """The operands; None for what is no register or constant."""
+    found: list[Operand | None] = []
+    for text in instruction.operands:
+        try:
+            found.append(context.operand(text))
+        except UndecodedError:
+            found.append(None)
+    return found
+
+
+def _implicit(mnemonic: str, mask_words: int) -> tuple[set[int], set[int]]:
+    """Registers that an instruction reads and writes without naming them."""
+    reads: set[int] = set()
+    writes: set[int] = set()
+    if mnemonic.startswith(("v_div_fmas", "s_cbranch_vcc", "v_dual_cndmask")):
+        reads |= scalar_keys(VCC, mask_words)
+    if "_lds_" in mnemonic and mnemonic.startswith("global_load_lds"):
+        reads |= scalar_keys(M0, 1)
+    if "saveexec" in mnemonic or mnemonic.startswith("v_cmpx"):
+        writes |= scalar_keys(EXEC, mask_words)
+    return reads, writes
+
+
+def touched(instruction: Instruction, context: Context) -> Touched:
+    """What an instruction, and the other half of a dual one, touches."""
+    mnemonic = instruction.mnemonic
+    reads, writes = _implicit(mnemonic, context.target.lanes // 32)
+    if "lds" in instruction.modifiers:
+        reads |= scalar_keys(M0, 1)
+    count = results(instruction)
+    for place, operand in enumerate(_operands(instruction, context)):
+        if operand is None:
+            continue
+        keys = set(operand.keys)
+        if PAIRS.match(mnemonic) and place:
+            keys = _chosen(instruction, operand, place - 1)
+        if place < count:
+            writes |= keys
+            if SWAPS.match(mnemonic) or ACCUMULATES.match(mnemonic) or OLD_SCALAR.match(mnemonic):
+                reads |= keys
+        else:
+            reads |= keys
+            if SWAPS.match(mnemonic):
+                writes |= keys
+    if instruction.second is not None:
+        other = touched(instruction.second, context)
+        reads, writes = reads | other.reads, writes | other.writes
+    return Touched(frozenset(reads), frozenset(writes), COPIES.match(mnemonic) is not None)
+
+
+def _chosen(instruction: Instruction, operand: Operand, source: int) -> set[int]:
+    """Of a pair of registers those that a packed instruction's op_sel and op_sel_hi name."""
+    modifiers = instruction.modifiers
+    low = read_list(modifiers["op_sel"])[source] if "op_sel" in modifiers else 0
+    high = read_list(modifiers["op_sel_hi"])[source] if "op_sel_hi" in modifiers else 1
+    if instruction.mnemonic == "v_pk_mov_b32":
+        high = low
+    keys = operand.keys
+    return {keys[half] for half in (low, high) if half < len(keys)}
+
+
+SLOTS = (0, 2, 4)
+RESULT_SLOT = 6
+
+
+def wide_slots(instruction: Instruction, context: Context) -> list[tuple[int, int]]:
+    """gfx1250: of each vector register that is named, (place of its upper bits in the mode, those bits).
+
+    Source: LLVM, AMDGPULowerVGPREncoding: the address of a memory instruction is a first source, the data of a
+    global store and of LDS a second (and third), the data of a buffer instruction a result.
+    """
+    if instruction.mnemonic.startswith("s_"):
+        return []
+    found = []
+    count = results(instruction)
+    data_is_result = instruction.mnemonic.startswith("buffer_store")
+    source = 0
+    for place, operand in enumerate(_operands(instruction, context)):
+        is_result = place < count or (data_is_result and place == 0)
+        if operand is not None and operand.kind == "vector":
+            slot = RESULT_SLOT if is_result else SLOTS[source] if source < len(SLOTS) else None
+            if slot is not None:
+                found.append((slot, operand.index >> 8))
+        if not is_result and not _is_inner_literal(instruction, place):
+            source += 1
+    if instruction.second is not None:
+        found += wide_slots(instruction.second, context)
+    return found
+
+
+def _is_inner_literal(instruction: Instruction, place: int) -> bool:
+    """The literal of v_fmamk takes no slot: the register after it is a second source."""
+    return "fmamk" in split_mnemonic(instruction.mnemonic)[0] and place == 2
