@@ -1,7 +1,8 @@
 """Make of each instruction a closure, once a launch: its predicate heeded, what it reads checked where need be.
 
 A read of a register needs a look while executing only where some way leads to it on which no instruction wrote the
-register for certain; elsewhere the look is spared.
+register for certain; elsewhere the look is spared. A register that no instruction writes is what the compiler makes
+of a value that does not matter: it holds other bits in each schedule, so that a result that depends on it shows.
 """
 
 from dataclasses import dataclass
@@ -42,7 +43,11 @@ def decode(machine: Machine) -> Code:
         )
         steps.append(step)
         controls.append(control)
+    written = {name for access in accesses for name in access.written}
+    never = {name for access in accesses for name in access.read - written}
+    machine.poison(never)
     if machine.schedule.check:
+        accesses = [Access(access.read - never, access.written, access.predicate) for access in accesses]
         _guard_reads(machine, accesses, steps, controls)
     controls.append(lambda active: _end(machine, active))
     following = len(steps)

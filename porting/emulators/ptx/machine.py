@@ -184,6 +184,14 @@ class Machine:
         step = UNSIGNED[size].type(move & ((1 << (8 * size)) - 1))
         return lambda active: ((row if active.full else row[active.index]) + step).astype(np.int64)
 
+    def poison(self, names: set[str]) -> None:
+        """Give registers that nothing writes bits that differ from schedule to schedule."""
+        octet = 0xFD if self.schedule.reverse else 0xFF if self.schedule.lazy else 0x7F
+        for name in names:
+            row = self._row(name)
+            if row.dtype != bool:
+                row.view(np.uint8)[:] = octet
+
     def _view(self, operand: str, kind: str) -> Row:
         row = self._row(operand)
         if BYTES[kind] > row.dtype.itemsize:
