@@ -19,13 +19,15 @@ def run(launch: Launch, schedule: Schedule) -> Counts:
     Raises:
         Fault: at the first thing that a device would punish, or that is not known.
     """
-    machine = Machine(parse(launch.text), launch, schedule, GlobalMemory(launch.buffers))
+    memory = GlobalMemory(launch.buffers)
+    machine = Machine(parse(launch.text), launch, schedule, memory)
     places = list(product(*(range(size) for size in reversed(launch.grid))))
     with np.errstate(all="ignore"):
         code = decode(machine)
         for z, y, x in reversed(places) if schedule.reverse else places:
             machine.reset((x, y, z))
             run_program(machine, code)
+    memory.write_back()
     return machine.counts
 
 

@@ -19,6 +19,8 @@ Addresses = npt.NDArray[np.int64]
 
 SHARED_BASE = 1024
 """Where a program's shared memory begins: the first KiB is the system's from sm_90 on, and a null pointer shows."""
+ALIGNMENT = 16
+"""Bytes: the largest element that an instruction moves."""
 ALL_WRITTEN = {1: 0x01, 2: 0x0101, 4: 0x01010101, 8: 0x0101010101010101}
 """Size -> what the marks of an element of that size read as if each of its bytes is marked."""
 
@@ -26,9 +28,11 @@ ALL_WRITTEN = {1: 0x01, 2: 0x0101, 4: 0x01010101, 8: 0x0101010101010101}
 class Segment:
     """Consecutive bytes, seen as elements of any size."""
 
-    def __init__(self, name: str, address: int, content: npt.NDArray[np.uint8]) -> None:
+    def __init__(self, name: str, address: int, content: npt.NDArray[np.uint8], lead: int = 0) -> None:
         self.name, self.address, self.content = name, address, content
         self.size = len(content)
+        self.lead = lead
+        """Bytes before the first that belongs to it: they only make every size of element begin at the address."""
         self.elements = {size: content[: len(content) // size * size].view(kind) for size, kind in UNSIGNED.items()}
         """Size -> content as unsigned integers of it."""
 
@@ -41,11 +45,16 @@ class Segment:
         offset = address - self.address
         extent = size * count
         bits = int(np.bitwise_or.reduce(offset))
-        if bits < 0 or (bits + extent > self.size and int(offset.max()) + extent > self.size):
-            wrong = offset[(offset < 0) | (offset + extent > self.size)]
+        if (
+            bits < 0
+            or (bits + extent > self.size and int(offset.max()) + extent > self.size)
+            or (self.lead and int(offset.min()) < self.lead)
+        ):
+            wrong = offset[(offset < self.lead) | (offset + extent > self.size)] - self.lead
+            own = self.size - self.lead
             raise Fault(
                 FaultKind.OUT_OF_BOUNDS,
-                f"{extent} bytes at offset {int(wrong[0])} of {self.name} ({self.size} bytes), in {len(wrong)} threads",
+                f"{extent} bytes at offset {int(wrong[0])} of {self.name} ({own} bytes), in {len(wrong)} threads",
             )
         if bits & (extent - 1):
             wrong = address[(offset & (extent - 1)) != 0]
@@ -60,19 +69,33 @@ class GlobalMemory:
     """The buffers of a launch.
 
     Raises:
-        Fault: MISUSE, if two buffers overlap or one does not begin at a multiple of 16.
+        Fault: MISUSE, if two buffers overlap.
     """
 
     def __init__(self, buffers: Sequence[Buffer]) -> None:
-        self.segments = [Segment(one.name, one.address, one.content) for one in buffers if len(one.content)]
-        self.segments.sort(key=lambda segment: segment.address)
-        self.starts = [segment.address for segment in self.segments]
-        for segment, following in zip(self.segments, self.segments[1:], strict=False):
-            if segment.address + segment.size > following.address:
+        self._copies: list[tuple[Buffer, Segment]] = []
+        self.segments = sorted(
+            (self._make_segment(one) for one in buffers if len(one.content)), key=lambda segment: segment.address
+        )
+        self.starts = [segment.address + segment.lead for segment in self.segments]
+        for segment, start, following in zip(self.segments, self.starts[1:], self.segments[1:], strict=False):
+            if segment.address + segment.size > start:
                 raise Fault(FaultKind.MISUSE, f"buffers {segment.name} and {following.name} overlap")
-        for segment in self.segments:
-            if segment.address % 16:
-                raise Fault(FaultKind.MISUSE, f"buffer {segment.name} begins at {segment.address:#x}: not aligned")
+
+    def _make_segment(self, buffer: Buffer) -> Segment:
+        """The buffer's own bytes, or a copy where it begins at no multiple of 16, as a view of a tensor may."""
+        lead = buffer.address % ALIGNMENT
+        if not lead:
+            return Segment(buffer.name, buffer.address, buffer.content)
+        copied = np.concatenate((np.zeros(lead, np.uint8), buffer.content))
+        segment = Segment(buffer.name, buffer.address - lead, copied, lead)
+        self._copies.append((buffer, segment))
+        return segment
+
+    def write_back(self) -> None:
+        """Write what was written to copies into their buffers."""
+        for buffer, segment in self._copies:
+            buffer.content[:] = segment.content[segment.lead :]
 
     def read(self, address: Addresses, size: int, count: int = 1) -> Row:
         """Unsigned integers of that size: (n,), or (n, count) for several in a row.
@@ -82,7 +105,7 @@ class GlobalMemory:
         """
         segment = self._around(int(address[0]))
         end = segment.address + segment.size
-        if int(address.max()) < end and int(address.min()) >= segment.address:
+        if int(address.max()) < end and int(address.min()) >= segment.address + segment.lead:
             return segment.elements[size].take(segment.places(address, size, count))
         read = np.empty((len(address), count) if count > 1 else len(address), UNSIGNED[size])
         for segment, which in self._split(address):
@@ -109,7 +132,7 @@ class GlobalMemory:
     def _split(self, address: Addresses) -> Iterator[tuple[Segment, npt.NDArray[np.bool_] | None]]:
         """Each segment with the threads that address it; None for all of them."""
         first = self._around(int(address[0]))
-        if int(address.max()) < first.address + first.size and int(address.min()) >= first.address:
+        if int(address.max()) < first.address + first.size and int(address.min()) >= first.address + first.lead:
             yield first, None
             return
         place = np.searchsorted(self.starts, address, side="right") - 1
