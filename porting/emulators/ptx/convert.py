@@ -213,7 +213,7 @@ def _enter_halves() -> None:
                             lambda a, b, one=one: _joined(one(a).view(np.uint16), one(b).view(np.uint16), 16),
                         )
                     )
-                instruction(f"cvt.{mode}{relu}{finite}.tf32.f32")(
+                instruction(f"cvt.{mode}{finite}{relu}.tf32.f32")(
                     computed("f32", ("f32",), partial(_tf32, mode=mode, relu=bool(relu), finite=bool(finite)))
                 )
     for finite in ("", ".satfinite"):

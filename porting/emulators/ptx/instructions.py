@@ -1,6 +1,7 @@
 """Every module that enters instructions in the table: importing this one makes the table complete."""
 
 from porting.emulators.ptx import (
+    atomics,
     barriers,
     bits,
     convert,
@@ -16,6 +17,7 @@ from porting.emulators.ptx import (
 )
 
 __all__ = [
+    "atomics",
     "barriers",
     "bits",
     "convert",
