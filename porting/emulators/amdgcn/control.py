@@ -168,6 +168,14 @@ def decode_timing(instruction: Instruction, context: Context) -> Step:
     return nothing
 
 
+@register("s_sendmsg")
+def decode_message(instruction: Instruction, context: Context) -> Step:
+    """Give vector registers back before the end; no other message."""
+    if instruction.operands[0] != "sendmsg(MSG_DEALLOC_VGPRS)":
+        raise UndecodedError(f"s_sendmsg {instruction.operands[0]}")
+    return nothing
+
+
 CACHES = "buffer_inv buffer_wbl2 global_inv global_wb global_wbinv buffer_wbinvl1 buffer_gl0_inv buffer_gl1_inv"
 
 
@@ -209,6 +217,9 @@ DEFAULTS = {(0, 4): 0x0, (0, 2): 0x0, (2, 2): 0x0, (4, 4): 0xF, (4, 2): 0x3, (6,
 @register("s_setreg_imm32_b32")
 def decode_mode(instruction: Instruction, context: Context) -> Step:
     """Set bits of MODE: rounding to nearest and denormals are all that is emulated."""
+    if instruction.operands[0].startswith("hwreg(HW_REG_WAVE_SCHED_MODE,"):
+        # Which hazards the hardware resolves by itself: timing.
+        return nothing
     found = MODE.match(instruction.operands[0])
     if not found:
         raise UndecodedError(f"s_setreg_imm32_b32 {instruction.operands[0]}")

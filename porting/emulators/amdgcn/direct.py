@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from porting.emulators.amdgcn.addressing import Bounded, buffer_address, global_address, offset_of
+from porting.emulators.amdgcn.memory import MASKED
 from porting.emulators.amdgcn.operands import M0, Operand, UndecodedError
 from porting.emulators.amdgcn.registry import Context, Step, register
 from porting.emulators.amdgcn.state import Selection, Waves
@@ -36,8 +37,8 @@ def packed_step(instruction: Instruction, context: Context, address: Bounded, si
 
     def step(waves: Waves) -> None:
         addresses, inside = address(waves)
+        local = waves.column[M0].astype(np.int64) + lanes_at
         mask = waves.mask
-        local = (waves.column[M0] & np.uint32(0xFFFF)).astype(np.int64) + lanes_at
 
         def carry_out(selection: Selection) -> None:
             lanes = narrowed(mask, selection)
@@ -89,7 +90,7 @@ ASYNC = [
 def decode_async(instruction: Instruction, context: Context) -> Step:
     """gfx1250: between global memory and an LDS address of each lane; the immediate moves both.
 
-    A lane whose LDS address lies past the workgroup's LDS copies nothing: compilers mask lanes so.
+    A lane that is masked by its LDS address copies nothing.
     """
     size = int(instruction.mnemonic.rsplit("_b", 1)[1]) // 8
     first, second, scalar = context.operands(instruction)
@@ -102,7 +103,7 @@ def decode_async(instruction: Instruction, context: Context) -> Step:
 
     def step(waves: Waves) -> None:
         addresses, places = address(waves), waves.u32[row].astype(np.int64) + offset
-        mask = waves.mask & (places + size <= waves.local.size)
+        mask = waves.mask & (places < MASKED)
 
         def carry_out(selection: Selection) -> None:
             lanes = narrowed(mask, selection)

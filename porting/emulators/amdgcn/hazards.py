@@ -21,10 +21,17 @@ NO_RESULT = re.compile(
 TWO_RESULTS = re.compile(r"v_(add|sub|subrev|addc|subb|subbrev)_co_|v_mad_(co_)?[ui]64_[ui]32|v_div_scale_")
 SWAPS = re.compile(r"v_(swap|permlane16_swap|permlane32_swap)_b32")
 ACCUMULATES = re.compile(r"v_(dual_|pk_)?(fmac|dot2c|dot2acc|dual_dot2acc)|s_fmac")
-COPIES = re.compile(r"[vs]_mov_b(32|64)(_e32|_e64)?$|v_accvgpr|v_writelane|v_readlane")
-"""What only moves a value: of an undefined one it makes an undefined one."""
+COPIES = re.compile(r"[vs]_mov_b(32|64)(_e32|_e64)?$|v_accvgpr")
+SPILLS = re.compile(r"v_writelane|v_readlane")
+"""Between a scalar register and a lane: what an undefined register is spilled to is not looked at."""
+WIDE_SUM = re.compile(r"v_mad_(co_|nc_)?[ui]64_[ui]32")
+"""Compilers that need the lower half of the sum leave the upper half of the addend undefined."""
 PAIRS = re.compile(r"v_pk_(add|mul|fma)_f32|v_pk_mov_b32")
 OLD_SCALAR = re.compile(r"s_(addk|mulk|cmovk|cmov|bitset|addk_co)")
+
+
+NOWHERE = 1 << 30
+"""The key of no register."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +39,15 @@ class Touched:
     """Keys of registers, as Operand.keys names them."""
 
     reads: Keys
+    """That must be defined."""
     writes: Keys
-    copies: bool = False
-    """The instruction only moves a value."""
+    moves: tuple[tuple[int, int], ...] = ()
+    """(source, result): if the source is undefined, that result is too, and nothing is wrong yet."""
 
     @property
     def all(self) -> Keys:
-        """Both."""
-        return self.reads | self.writes
+        """Every register that the instruction uses."""
+        return self.reads | self.writes | {source for source, _ in self.moves}
 
 
 def scalar_keys(index: int, count: int) -> set[int]:
@@ -86,7 +94,8 @@ def touched(instruction: Instruction, context: Context) -> Touched:
     if "lds" in instruction.modifiers:
         reads |= scalar_keys(M0, 1)
     count = results(instruction)
-    for place, operand in enumerate(_operands(instruction, context)):
+    operands = _operands(instruction, context)
+    for place, operand in enumerate(operands):
         if operand is None:
             continue
         keys = set(operand.keys)
@@ -100,10 +109,23 @@ def touched(instruction: Instruction, context: Context) -> Touched:
             reads |= keys
             if SWAPS.match(mnemonic):
                 writes |= keys
+    moves = _moves(mnemonic, operands)
     if instruction.second is not None:
         other = touched(instruction.second, context)
         reads, writes = reads | other.reads, writes | other.writes
-    return Touched(frozenset(reads), frozenset(writes), COPIES.match(mnemonic) is not None)
+    return Touched(frozenset(reads - {source for source, _ in moves}), frozenset(writes), moves)
+
+
+def _moves(mnemonic: str, operands: list[Operand | None]) -> tuple[tuple[int, int], ...]:
+    """Which result is undefined if which source is."""
+    known = [operand.keys if operand is not None else () for operand in operands]
+    if COPIES.match(mnemonic):
+        return tuple(zip(known[1], known[0], strict=False))
+    if SPILLS.match(mnemonic):
+        return tuple((key, NOWHERE) for key in known[1])
+    if WIDE_SUM.match(mnemonic) and len(known[-1]) == 2:
+        return ((known[-1][1], known[0][1]),)
+    return ()
 
 
 def _chosen(instruction: Instruction, operand: Operand, source: int) -> set[int]:
@@ -125,13 +147,14 @@ def wide_slots(instruction: Instruction, context: Context) -> list[tuple[int, in
     """gfx1250: of each vector register that is named, (place of its upper bits in the mode, those bits).
 
     Source: LLVM, AMDGPULowerVGPREncoding: the address of a memory instruction is a first source, the data of a
-    global store and of LDS a second (and third), the data of a buffer instruction a result.
+    global store and of LDS a second (and third), the data of a buffer instruction and the LDS address of a copy a
+    result.
     """
     if instruction.mnemonic.startswith("s_"):
         return []
     found = []
     count = results(instruction)
-    data_is_result = instruction.mnemonic.startswith("buffer_store")
+    data_is_result = instruction.mnemonic.startswith(("buffer_store", "global_load_async"))
     source = 0
     for place, operand in enumerate(_operands(instruction, context)):
         is_result = place < count or (data_is_result and place == 0)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from porting.emulators.amdgcn.hazards import scalar_keys
 from porting.emulators.amdgcn.operands import EXEC, M0, SCALARS, TRAP, VCC
 from porting.emulators.amdgcn.state import Waves
+from porting.emulators.amdgcn.targets import find_target
 from porting.emulators.amdgcn.text import Program
 from porting.emulators.faults import Fault, FaultKind
 from porting.emulators.launch import Buffer, Launch
@@ -26,6 +27,10 @@ SPACING = 1 << 20
 """Between the last buffer and the arguments."""
 
 
+UNKNOWN_HIDDEN = 0xFF
+"""What hidden arguments hold that no kernel here may need: as an address it is out of bounds."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """A launch's arguments in memory."""
@@ -39,13 +44,11 @@ def arrange(launch: Launch, program: Program) -> Layout:
     Raises:
         Fault: their number or their sizes are others.
     """
-    parameters = program.parameters
-    hidden = [each for each in parameters if each.kind.startswith("hidden")]
-    if hidden:
-        raise Fault(FaultKind.UNKNOWN, f"the kernel takes a hidden argument, {hidden[0].kind}")
+    parameters = tuple(each for each in program.parameters if not each.kind.startswith("hidden"))
     if len(parameters) != len(launch.arguments):
         raise Fault(FaultKind.MISUSE, f"{len(launch.arguments)} arguments for {len(parameters)} parameters")
-    content = np.zeros(program.argument_bytes, np.uint8)
+    content = np.full(program.argument_bytes, UNKNOWN_HIDDEN, np.uint8)
+    _put_hidden(content, launch, program)
     for number, (parameter, argument) in enumerate(zip(parameters, launch.arguments, strict=True)):
         if len(argument) != parameter.size:
             detail = f"argument {number} has {len(argument)} bytes, its parameter {parameter.size}"
@@ -54,6 +57,21 @@ def arrange(launch: Launch, program: Program) -> Layout:
     ends = [each.address + each.content.size for each in launch.buffers]
     address = (max(ends, default=0) // SPACING + 2) * SPACING
     return Layout(Buffer("arguments", address, content))
+
+
+def _put_hidden(content: npt.NDArray[np.uint8], launch: Launch, program: Program) -> None:
+    """Write the hidden arguments that say how the kernel was launched."""
+    lanes = find_target(program.processor).lanes
+    known = {"hidden_grid_dims": 3}
+    for axis, name in enumerate("xyz"):
+        known[f"hidden_block_count_{name}"] = launch.grid[axis]
+        known[f"hidden_group_size_{name}"] = launch.warps * lanes if axis == 0 else 1
+        known[f"hidden_remainder_{name}"] = 0
+        known[f"hidden_global_offset_{name}"] = 0
+    for parameter in program.parameters:
+        if parameter.kind in known:
+            value = known[parameter.kind].to_bytes(parameter.size, "little")
+            content[parameter.offset : parameter.offset + parameter.size] = np.frombuffer(value, np.uint8)
 
 
 def initialise(waves: Waves, program: Program, layout: Layout, ids: npt.NDArray[np.int64]) -> None:

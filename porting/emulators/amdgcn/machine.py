@@ -172,7 +172,7 @@ class Machine:
         self.code, self.schedule, self.warps = code, schedule, launch.warps
         target, program = code.context.target, code.program
         size = max(launch.shared_bytes, program.descriptor.get("group_segment_fixed_size", 0))
-        self.local = LocalMemory(len(ids), size, schedule.check)
+        self.local = LocalMemory(len(ids), size, launch.warps, schedule.check)
         self.batches: list[Waves] = []
         self.counted: Counter[int] = Counter()
         for places in _places(launch.warps, schedule.reverse):
@@ -306,16 +306,15 @@ class Machine:
         for index in range(start, end):
             parts = self.code.touched[index]
             missing = parts.reads & undefined
-            if missing and parts.copies:
-                undefined |= parts.writes
-                continue
             if missing:
                 key = max(missing)
                 raise self.code.instructions[index].fault(
                     FaultKind.UNINITIALISED,
                     f"{name_key(key, self.code.context.accumulators_at)} that no instruction wrote",
                 )
+            passed_on = {result for source, result in parts.moves if source in undefined}
             undefined -= parts.writes
+            undefined |= passed_on
 
     def _check_wide(self, waves: Waves, start: int, end: int) -> None:
         """Compare the registers' upper bits in the text with what s_set_vgpr_msb set."""

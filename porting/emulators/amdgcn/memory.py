@@ -4,27 +4,24 @@ Addresses are int64 arrays, one a lane; data are uint32 arrays (words, ...), the
 one access, whose upper bits are zero where an access is narrower. Knows no instruction.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from porting.emulators.amdgcn.shadow import Shadow
 from porting.emulators.faults import Fault, FaultKind
 from porting.emulators.launch import Buffer
 
 Addresses = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint32]
-Shadow = npt.NDArray[Any]
-UNITS: dict[int, Any] = {1: np.uint8, 2: np.uint16, 4: np.uint32}
-WRITTEN = {1: 0x01, 2: 0x0101, 4: 0x01010101}
-"""A byte of one in each byte of a unit."""
 
 GAP = 256
 """Between two buffers in the arena; also what addresses are kept aligned to."""
-NOBODY, MANY = -1, -2
-"""Of the waves that wrote or read a byte since the last barrier."""
+MASKED = 0x7FFF0000
+"""LDS drops what lies past its end. Compilers mask lanes, and whole waves, by an address from here on; one past the
+end but below is a fault."""
 FILL = 0x7F
 """What uninitialised memory holds: floats of it are large, bfloat16 and float32 alike."""
 
@@ -200,25 +197,20 @@ class LocalMemory:
     Args:
         groups: workgroups of the batch.
         size: bytes of one.
+        waves: of one workgroup.
         check: look for races and uninitialised reads.
     """
 
-    def __init__(self, groups: int, size: int, check: bool) -> None:
-        self.size, self.check = size, check
+    def __init__(self, groups: int, size: int, waves: int, check: bool) -> None:
+        self.size = size
         self.stride = (size + 63) // 64 * 64
         self.bytes = Bytes(max(groups * self.stride, 64), FILL)
-        if check:
-            shape = len(self.bytes.u8)
-            self.writer = np.full(shape, NOBODY, np.int8)
-            self.reader = np.full(shape, NOBODY, np.int8)
-            self.written = np.zeros(shape, np.uint8)
+        self.shadow = Shadow(self.bytes.u8, self.stride, waves) if check else None
 
     def barrier(self, group: int) -> None:
         """The waves of a workgroup met: what they did before is ordered before what they do now."""
-        if self.check:
-            part = slice(group * self.stride, (group + 1) * self.stride)
-            self.writer[part] = NOBODY
-            self.reader[part] = NOBODY
+        if self.shadow is not None:
+            self.shadow.barrier(group)
 
     def _offsets(self, addresses: Addresses, groups: npt.NDArray[np.int64], size: int) -> Addresses:
         check_alignment(addresses, size, "LDS")
@@ -227,90 +219,15 @@ class LocalMemory:
             raise Fault(FaultKind.OUT_OF_BOUNDS, f"{size} bytes at LDS address {int(bad):#x} of {self.size}")
         return addresses + groups * self.stride
 
-    def _trace_read(self, offsets: Addresses, places: npt.NDArray[np.int8], size: int) -> None:
-        """Look at what was read (any shape), and note who read it."""
-        for at, written, writer, reader, mine, nobody, _ in self._shadow(offsets, places, size):
-            missing = written.take(at) != written.dtype.type(WRITTEN[written.dtype.itemsize])
-            if missing.any():
-                self._name_unwritten(at[missing].flat[0] * written.dtype.itemsize, written.dtype.itemsize)
-            wrote = writer.take(at)
-            raced = (wrote != nobody) & (wrote != mine)
-            if raced.any():
-                self._compare_bytes("reads", at, writer, places, raced, "wrote")
-            read = reader.take(at)
-            if ((read != nobody) & (read != mine)).any():
-                self._note_readers(at * reader.dtype.itemsize, places, reader.dtype.itemsize)
-            else:
-                reader[at] = mine
-
-    def _note_readers(self, offsets: Addresses, places: npt.NDArray[np.int8], size: int) -> None:
-        """Byte by byte: another wave has read some of them too."""
-        for byte in range(size):
-            at = offsets + byte
-            reader = self.reader[at]
-            self.reader[at] = np.where((reader == NOBODY) | (reader == places), places, np.int8(MANY))
-
-    def _trace_write(self, offsets: Addresses, places: npt.NDArray[np.int8], size: int) -> None:
-        """Look at what is written (any shape), and note who wrote it."""
-        for at, written, writer, reader, mine, nobody, _ in self._shadow(offsets, places, size):
-            for table, did in ((writer, "wrote"), (reader, "read")):
-                others = table.take(at)
-                raced = (others != nobody) & (others != mine)
-                if raced.any():
-                    self._compare_bytes("writes", at, table, places, raced, did)
-            writer[at] = mine
-            if (writer.take(at) != mine).any():
-                self._compare_bytes("writes", at, writer, places, writer.take(at) != mine, "writes")
-            written[at] = WRITTEN[written.dtype.itemsize]
-
-    def _shadow(
-        self, offsets: Addresses, places: npt.NDArray[np.int8], size: int
-    ) -> Iterator[tuple[Addresses, Shadow, Shadow, Shadow, Shadow, Any, Any]]:
-        """The shadow of an access in units of its width, one to four bytes, whose bytes are compared at once."""
-        unit = min(size, 4)
-        kind = UNITS[unit]
-        repeated = kind(WRITTEN[unit])
-        mine = places.view(np.uint8).astype(kind) * repeated
-        nobody, many = kind(NOBODY & 0xFF) * repeated, kind(MANY & 0xFF) * repeated
-        written, writer, reader = (table.view(kind) for table in (self.written, self.writer, self.reader))
-        for place in range(size // unit):
-            yield offsets // unit + place, written, writer, reader, mine, nobody, many
-
-    def _name_unwritten(self, offset: int, unit: int) -> None:
-        byte = next(offset + place for place in range(unit) if not self.written[offset + place])
-        raise Fault(FaultKind.UNINITIALISED, f"LDS byte {int(byte % self.stride):#x} that nothing wrote")
-
-    def _compare_bytes(
-        self, does: str, at: Addresses, table: Shadow, places: npt.NDArray[np.int8], raced: Bools, did: str
-    ) -> None:
-        """Of units that differ, find a byte that another wave touched: if there is one, it is a race."""
-        unit = table.dtype.itemsize
-        offsets, mine = at[raced] * unit, places[raced]
-        bytes_of = table.view(np.int8)
-        for byte in range(unit):
-            others = bytes_of[offsets + byte]
-            found = (others != NOBODY) & (others != mine)
-            if found.any():
-                raise self._race(does, offsets + byte, mine, others, found, did)
-
-    def _race(
-        self, does: str, at: Addresses, places: npt.NDArray[Any], others: npt.NDArray[Any], raced: Bools, did: str
-    ) -> Fault:
-        byte = int(at[raced].flat[0] % self.stride)
-        other = int(others[raced].flat[0])
-        wave = f"wave {other}" if other >= 0 else "another wave"
-        detail = f"wave {int(places[raced].flat[0])} {does} LDS byte {byte:#x} that {wave} {did} since the last barrier"
-        return Fault(FaultKind.RACE, detail)
-
     def conflicts(self, addresses: Addresses, mask: Bools, size: int, banks: int) -> int:
         """Turns beyond the least that the accesses of each wave take, one word a bank and turn.
 
         Lanes go in groups that could fill the banks once; lanes that read one word share a turn.
         """
-        if not self.check:
+        if self.shadow is None:
             return 0
         words = max(size // 4, 1)
-        together = max(banks // words, 1)
+        together = 1 << (max(banks // words, 1).bit_length() - 1)
         lines = addresses.reshape(-1, min(together, addresses.shape[1]))
         masks = mask.reshape(lines.shape)
         word = np.where(masks, lines >> 2, -1)
@@ -346,11 +263,12 @@ class LocalMemory:
             Fault: out of bounds, misaligned, uninitialised, or a race.
         """
         result = np.zeros((max(size // 4, 1), *addresses.shape), np.uint32)
+        mask = mask & (addresses < MASKED)
         rows = np.nonzero(mask)[0]
         if rows.size:
             offsets = self._offsets(addresses[mask], groups[rows], size)
-            if self.check:
-                self._trace_read(offsets, places[rows].astype(np.int8), size)
+            if self.shadow is not None:
+                self.shadow.reads(offsets, places[rows], size)
             result[:, mask] = self.bytes.read(offsets, size)
         return result
 
@@ -368,34 +286,34 @@ class LocalMemory:
         Raises:
             Fault: out of bounds, misaligned, or a race.
         """
+        mask = mask & (addresses < MASKED)
         rows = np.nonzero(mask)[0]
         if rows.size:
             offsets = self._offsets(addresses[mask], groups[rows], size)
-            if self.check:
-                self._trace_write(offsets, places[rows].astype(np.int8), size)
-            self.bytes.write(offsets, data[:, mask], size)
+            self._write_at(offsets, places[rows], data[:, mask], size)
 
-    def bytes_of_wave(self, group: int, place: int, offsets: Addresses, writing: bool) -> Addresses:
-        """Single bytes of a workgroup's LDS -> their places in `bytes.u8`, looked at as one wave's access.
-
-        Raises:
-            Fault: as of `read`.
-        """
-        flat = offsets.reshape(-1)
-        if not flat.size:
-            return flat
-        at = self._offsets(flat, np.full(flat.shape, group, np.int64), 1)
-        if self.check:
-            places = np.full(flat.shape, place, np.int8)
-            trace = self._trace_write if writing else self._trace_read
-            trace(at, places, 1)
-        return at
+    def _write_at(self, offsets: Addresses, places: npt.NDArray[np.int64], words: Words, size: int) -> None:
+        """Write (words, lanes), looked at before and after."""
+        if self.shadow is not None:
+            self.shadow.writes(offsets, places, size, words)
+        self.bytes.write(offsets, words, size)
+        if self.shadow is not None:
+            self.shadow.after_write(offsets, places, size, words)
 
     def read_bytes(self, group: int, place: int, offsets: Addresses) -> npt.NDArray[np.uint8]:
         """Bytes at LDS addresses of any shape, read by one wave. Raises as `read` does."""
-        return self.bytes.u8[self.bytes_of_wave(group, place, offsets, writing=False)].reshape(offsets.shape)
+        flat = offsets.reshape(-1)
+        if not flat.size:
+            return np.zeros(offsets.shape, np.uint8)
+        at = self._offsets(flat, np.full(flat.shape, group, np.int64), 1)
+        if self.shadow is not None:
+            self.shadow.reads(at, np.full(flat.shape, place, np.int64), 1)
+        return self.bytes.u8[at].reshape(offsets.shape)
 
     def write_bytes(self, group: int, place: int, offsets: Addresses, data: npt.NDArray[np.uint8]) -> None:
         """Write bytes at LDS addresses of any shape, by one wave. Raises as `write` does."""
-        at = self.bytes_of_wave(group, place, offsets, writing=True)
-        self.bytes.u8[at] = data.reshape(-1)
+        flat = offsets.reshape(-1)
+        if flat.size:
+            at = self._offsets(flat, np.full(flat.shape, group, np.int64), 1)
+            places = np.full(flat.shape, place, np.int64)
+            self._write_at(at, places, data.reshape(1, -1).astype(np.uint32), 1)

@@ -21,8 +21,9 @@ def decode_scalar_load(instruction: Instruction, context: Context) -> Step:
     """Consecutive words from base + offset, whose lowest two bits are ignored."""
     count = REGISTERS[instruction.mnemonic.removeprefix("s_load_")]
     destination, base, *offsets = context.operands(instruction)
-    if "scale_offset" in instruction.modifiers or len(offsets) > 1 or destination.kind != "scalar":
-        raise UndecodedError("a scaled scalar offset")
+    if len(offsets) > 1 or destination.kind != "scalar":
+        raise UndecodedError("a scalar load of another form")
+    scale = 4 * count if "scale_offset" in instruction.modifiers else 1
     if destination.index + count > EXEC:
         raise UndecodedError("a scalar load into EXEC")
     read_base, read_offset = read_scalar(base, "i64"), None
@@ -36,7 +37,7 @@ def decode_scalar_load(instruction: Instruction, context: Context) -> Step:
     def step(waves: Waves) -> None:
         addresses = read_base(waves) + immediate
         if read_offset is not None:
-            addresses = addresses + read_offset(waves)
+            addresses = addresses + read_offset(waves).astype(np.int64) * scale
         addresses, active = addresses & ~3, waves.active
 
         def carry_out(selection: Selection) -> None:

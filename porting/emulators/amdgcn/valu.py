@@ -1,6 +1,7 @@
 """Decodes the elementwise vector instructions of the table, in every encoding, single and dual."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -274,18 +275,27 @@ DUAL = (
 )
 
 
-@register([f"v_dual_{name}" for name in DUAL])
+def half_compute(half: Instruction, context: Context) -> Compute:
+    """What one half of a dual instruction computes."""
+    name = "v_" + half.mnemonic.removeprefix("v_dual_")
+    if name != "v_bitop2_b32" and "bitop3" in half.modifiers:
+        raise UndecodedError(f"bitop3 of {half.mnemonic}")
+    if name != "v_bitop2_b32":
+        return call(TABLE[name].function, make_readers(half, context, TABLE[name]))
+    table, nothing = int(half.modifiers["bitop3"], 0), np.zeros((), np.uint32)
+    first, second = (reader(operand, "u32") for operand in context.operands(half)[1:])
+    return lambda waves: bitop3(first(waves), second(waves), nothing, table)
+
+
+@register([f"v_dual_{name}" for name in (*DUAL, "bitop2_b32")], "bitop3")
 def decode_dual(instruction: Instruction, context: Context) -> Step:
     """Two operations of which neither sees the other's result."""
     second = instruction.second
     if second is None or not second.mnemonic.startswith("v_dual_"):
         raise UndecodedError("a dual instruction without its second half")
-    computes, rows = [], []
-    for half in (instruction, second):
-        operation = TABLE["v_" + half.mnemonic.removeprefix("v_dual_")]
-        computes.append(call(operation.function, make_readers(half, context, operation)))
-        rows.append(context.operand(half.operands[0]).index)
-    (first, other), (row, other_row) = computes, rows
+    first = half_compute(replace(instruction, modifiers=own_modifiers(instruction)), context)
+    other = half_compute(second, context)
+    row, other_row = (context.operand(half.operands[0]).index for half in (instruction, second))
 
     def step(waves: Waves) -> None:
         value = np.array(first(waves))
@@ -293,6 +303,12 @@ def decode_dual(instruction: Instruction, context: Context) -> Step:
         waves.put(row, value)
 
     return step
+
+
+def own_modifiers(instruction: Instruction) -> dict[str, str]:
+    """Of a dual instruction's first half: the whole has those of both."""
+    first = instruction.text.partition(" :: ")[0]
+    return {name: value for name, value in instruction.modifiers.items() if f" {name}:" in first}
 
 
 @register("v_bitop2_b32 v_bitop3_b32 v_bitop3_b16 v_bitop2_b32_e64 v_bitop3_b32_e64", "bitop3 op_sel")

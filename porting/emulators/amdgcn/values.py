@@ -134,6 +134,10 @@ def with_sign(plain: Read, negated: bool, absolute: bool, kind: str) -> Read:
     """The reader with abs, then neg, applied."""
     if not (negated or absolute):
         return plain
+    if kind == "u32":
+        # v_cndmask and v_mov: the modifiers act on the bits of a float32.
+        mask, flip = np.uint32(0x7FFFFFFF if absolute else 0xFFFFFFFF), np.uint32(0x80000000 if negated else 0)
+        return lambda waves: (plain(waves) & mask) ^ flip
     if kind not in FLOATS:
         raise UndecodedError(f"a sign modifier on an operand of type {kind}")
     if negated and absolute:
