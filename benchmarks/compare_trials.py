@@ -37,7 +37,7 @@ CASES: dict[str, tuple[Slowdown, float]] = {
     "the same": (Slowdown(), 60.0),
     "5 % slower": (Slowdown(all_frames=0.05), 15.0),
     "2 % slower": (Slowdown(all_frames=0.02), 60.0),
-    "one frame in 50 by 20 %, by chance": (Slowdown(some_frames=0.2, chance=0.02), 240.0),
+    "one frame in 50 by 20 %, by chance": (Slowdown(some_frames=0.2, chance=0.02), 480.0),
     "one frame of each rollout by 20 %": (Slowdown(some_frames=0.2, recurring=17), 60.0),
 }
 """What is done to the candidate, and the seconds allowed."""
@@ -204,12 +204,12 @@ def render_table(results: list[dict[str, object]], command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def put_table(path: Path, table: str) -> None:
+def put_table(path: Path, table: str, begin: str = BEGIN, end: str = END) -> None:
     """Put the table between the marks of a page, or at its end where it has none."""
     text = path.read_text(encoding="utf-8") if path.is_file() else "# Trials\n"
-    before, begin, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2] if begin else ""
-    path.write_text(f"{before.rstrip()}\n\n{BEGIN}\n{table}{END}{after or chr(10)}", encoding="utf-8")
+    before, found, rest = text.partition(begin)
+    after = rest.partition(end)[2] if found else ""
+    path.write_text(f"{before.rstrip()}\n\n{begin}\n{table}{end}{after or chr(10)}", encoding="utf-8")
 
 
 def name_machine(options: argparse.Namespace) -> str:

@@ -81,7 +81,7 @@ def draw_turns(
     found += noise.drift * random.standard_normal((turns, 1, 1))
     found += np.tile(0.05 * np.random.default_rng(7).standard_normal(frames), rollouts)
     times: Times = 0.0025 * np.exp(found)
-    return _slow_down(random, times, slowdown, frames)
+    return slow_down_candidate(random, times, slowdown, frames)
 
 
 def _draw_bursts(random: np.random.Generator, noise: Noise, turns: int, steps: int) -> Times:
@@ -95,7 +95,8 @@ def _draw_bursts(random: np.random.Generator, noise: Noise, turns: int, steps: i
     return late
 
 
-def _slow_down(random: np.random.Generator, times: Times, slowdown: Slowdown, frames: int) -> Times:
+def slow_down_candidate(random: np.random.Generator, times: Times, slowdown: Slowdown, frames: int) -> Times:
+    """(turns, 3, rollouts * frames) seconds with the candidate's slowed, in place."""
     turns, _, frames_of_turn = times.shape
     factors = np.full((turns, frames_of_turn), 1 + slowdown.all_frames)
     some = random.random(factors.shape) < slowdown.chance
