@@ -239,15 +239,19 @@ def div_scale(value: Array, denominator: Array, numerator: Array) -> tuple[Array
 
 
 def div_fmas(a: Array, b: Array, c: Array, scaled: Array) -> Array:
-    """V_DIV_FMAS_F32: fma, and undo the scaling of div_scale."""
-    plain = fma(a, b, c)
-    undone = np.where(exponent(c) > 127, plain * F32(2.0**64), plain * F32(2.0**-64))
-    result: Array = np.where(scaled, undone, plain).astype(F32)
+    """V_DIV_FMAS_F32: fma, and undo the scaling of div_scale; rounded once, so that a subnormal quotient is right."""
+    total = round_to_odd(np.multiply(a, b, dtype=F64), np.asarray(c, F64))
+    factor = np.where(scaled, np.where(exponent(c) > 127, 2.0**64, 2.0**-64), 1.0)
+    result: Array = (total * factor).astype(F32)
     return result
 
 
 def div_fixup(quotient: Array, denominator: Array, numerator: Array) -> Array:
-    """V_DIV_FIXUP_F32: the quotient's special cases."""
+    """V_DIV_FIXUP_F32: the quotient's special cases.
+
+    A quotient that overflowed on the way, to a NaN even, becomes infinity, as AMD's rocjitsu has it from hardware; the
+    instruction set document does not say it.
+    """
     negative = np.signbit(denominator) != np.signbit(numerator)
     sign = np.where(negative, F32(-1), F32(1))
     infinity, nan = F32(np.inf), F32(np.nan)
@@ -259,7 +263,7 @@ def div_fixup(quotient: Array, denominator: Array, numerator: Array) -> Array:
         (denominator == 0) | np.isinf(numerator),
         np.isinf(denominator) | (numerator == 0),
         exponent(numerator) - exponent(denominator) < -150,
-        exponent(denominator) == 255,
+        ~np.isfinite(quotient),
     ]
     values = [np.broadcast_to(nan, sign.shape)] * 2 + [sign * infinity, sign * F32(0), sign * F32(0), sign * infinity]
     result: Array = np.select(cases, values, np.copysign(np.abs(quotient), sign)).astype(F32)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from porting.emulators.amdgcn import conversions, matrix, tensor_moves, transposes  # noqa: F401 - they register their instructions
+from porting.emulators.amdgcn import machine  # noqa: F401 - registers the instructions
 from porting.emulators.amdgcn.memory import GlobalMemory, LocalMemory, ScratchMemory
 from porting.emulators.amdgcn.operands import EXEC
 from porting.emulators.amdgcn.registry import Context, find_step
