@@ -171,11 +171,11 @@ class SharedMemory:
         """
         places = self.content.places(address, size, count)
         if check:
+            if self.arrivals:
+                self.expect_settled(address, size * count)
             marks = self.written.elements[size].take(places)
             if not (marks == ALL_WRITTEN[size]).all():
                 self._uninitialised(address, size * count)
-            if self.arrivals:
-                self.expect_settled(address, size * count)
         return self.content.elements[size].take(places)
 
     def write(self, address: Addresses, size: int, values: Row, check: bool = True) -> None:
@@ -204,10 +204,10 @@ class SharedMemory:
                 f"shared memory of {self.size} bytes, offsets {int(offset.min())} to {int(offset.max())}",
             )
         if check:
-            if not self.written.content.take(offset).all():
-                self._uninitialised(address.ravel(), 1)
             if self.arrivals and self.arriving.take(offset).any():
                 raise Fault(FaultKind.PENDING, "shared memory that an asynchronous copy will still write")
+            if not self.written.content.take(offset).all():
+                self._uninitialised(address.ravel(), 1)
         return self.content.content.take(offset)
 
     def scatter(self, address: Addresses, values: npt.NDArray[np.uint8]) -> None:

@@ -19,6 +19,7 @@ _VARIABLE = re.compile(r"\.(shared|local)\s+(?:\.align\s+(\d+)\s+)?\.(\w+)\s+([\
 _LABEL = re.compile(r"([$\w]+)\s*:(?!:)")
 _RANGE = re.compile(r"(.*)<(\d+)>")
 _INSTRUCTION = re.compile(r"(?:@(!?)(%?[\w$]+)\s+)?([a-z][\w.:]*)\s*(.*)", re.DOTALL)
+_DEBUG = re.compile(r"\.(?:loc|file)\s")
 _NAME = re.compile(r"(?<![\w@$.%])(%?[A-Za-z_$][\w$]*)(?![\w@:])")
 _LOCATION = re.compile(r"\.loc\s+(\d+)\s+(\d+)\s+(\d+)(?:.*inlined_at\s+(\d+)\s+(\d+)\s+(\d+))?")
 
@@ -171,7 +172,7 @@ class _Body:
             elif text[place] == "}":
                 self.scopes.pop()
                 place += 1
-            elif text.startswith((".loc", ".file"), place):
+            elif _DEBUG.match(text, place):
                 end = text.index("\n", place)
                 self._locate(text[place:end])
                 place = end

@@ -96,7 +96,8 @@ def immediate(text: str, kind: str) -> Row | None:
     match = _INTEGER.fullmatch(text)
     if match is None:
         return None
-    value = int(match[1] + match[2], 0) if match[2] == "0" or not match[2].isdecimal() else int(match[1] + match[2])
+    octal = match[2].isdecimal() and match[2][0] == "0"  # as in C
+    value = int(match[1] + match[2], 8 if octal else 0)
     if kind == "pred":
         return np.array([value != 0])
     size = BYTES[kind]
