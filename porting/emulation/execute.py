@@ -73,7 +73,7 @@ def execute(kernel: Kernel, captured: Captured, sizes: tuple[int, ...]) -> Emula
     before = [value.clone() if isinstance(value, Tensor) else value for value in captured.inputs]
     memory = [buffer.content.copy() for buffer in launch.buffers]
     start = time.perf_counter()
-    run = _load_emulator(launch.architecture)
+    run = load_emulator(launch.architecture)
     counts: Counts | None = None
     written: list[list[npt.NDArray[np.uint8]]] = []
     for name, schedule in SCHEDULES.items():
@@ -110,7 +110,7 @@ def execute(kernel: Kernel, captured: Captured, sizes: tuple[int, ...]) -> Emula
     )
 
 
-def _load_emulator(architecture: str) -> Callable[[Launch, Schedule], Counts]:
+def load_emulator(architecture: str) -> Callable[[Launch, Schedule], Counts]:
     """Only that of the vendor: each takes a moment to import."""
     module = importlib.import_module(EMULATORS[architecture.partition(":")[0]])
     return cast("Callable[[Launch, Schedule], Counts]", module.run)
