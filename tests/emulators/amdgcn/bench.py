@@ -1,6 +1,7 @@
 """Executes a few instructions on one wave, and asks the assembler whether they are legal."""
 
 import ctypes
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -58,7 +59,16 @@ def execute(
         assert local.shadow is not None
         local.shadow.written[: lds.size] = 1
     nobody = np.zeros(1, np.int64)
-    waves = Waves(profile, 512, nobody, nobody, memory, local, ScratchMemory(1, profile.lanes, scratch), lazy)
+    waves = Waves(
+        profile,
+        count_rows(text, vectors or {}),
+        nobody,
+        nobody,
+        memory,
+        local,
+        ScratchMemory(1, profile.lanes, scratch),
+        lazy,
+    )
     waves.saturates = saturates
     for row, values in (vectors or {}).items():
         words = np.atleast_1d(np.asarray(values))
@@ -79,6 +89,15 @@ def execute(
             find_step(instruction, Context(PROGRAM, profile, ACCUMULATORS_AT))(waves)
     memory.give_back()
     return waves
+
+
+def count_rows(text: str, vectors: Mapping[int, Any]) -> int:
+    """Of the vector register file: as many as are named or given."""
+    if re.search(r"\ba(\d|\[)", text):
+        return ACCUMULATORS_AT + 32
+    named = [int(number) for span in re.findall(r"\bv(\d+|\[[\d:]+\])", text) for number in re.findall(r"\d+", span)]
+    given = [row + (len(values) if np.ndim(values) == 2 else 1) for row, values in vectors.items()]
+    return max([16, *(number + 1 for number in named), *given])
 
 
 @cache

@@ -122,10 +122,7 @@ PAIRS = [(target, text, function) for targets, text, function in CASES for targe
 
 @pytest.mark.parametrize(("target", "text", "function"), PAIRS, ids=name_text)
 def test_instruction(target: str, text: str, function: Any) -> None:
-    if text.startswith("v_accvgpr"):
-        count = 1
-    else:
-        count = count_sources(text)
+    count = 1 if text.startswith("v_accvgpr") else count_sources(text)
     check_whole(target, text, lambda *sources: function(*sources) & M, count, seed=len(text))
 
 
