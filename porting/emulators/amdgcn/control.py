@@ -227,6 +227,8 @@ def decode_mode(instruction: Instruction, context: Context) -> Step:
     if (first, bits) == (OVERFLOW_BIT, 1):
 
         def put(waves: Waves) -> None:
+            if waves.active is not None:
+                raise UndecodedError("a mode of some waves of the batch only")
             waves.saturates = bool(value)
 
         return put

@@ -28,10 +28,10 @@ from porting.emulators.amdgcn import (
 )
 from porting.emulators.amdgcn.hazards import Touched, touched, wide_slots
 from porting.emulators.amdgcn.launching import Layout, arrange, initialise
-from porting.emulators.amdgcn.memory import GlobalMemory, LocalMemory, ScratchMemory
+from porting.emulators.amdgcn.memory import FILL, OTHER_FILL, GlobalMemory, LocalMemory, ScratchMemory
 from porting.emulators.amdgcn.operands import UndecodedError
 from porting.emulators.amdgcn.registry import HANDLERS, Context, decode, reason_undecoded
-from porting.emulators.amdgcn.state import ENDED, RUNNING, WAITING, Operation, Waves
+from porting.emulators.amdgcn.state import ENDED, OTHER_POISON, POISON, RUNNING, WAITING, Operation, Waves
 from porting.emulators.amdgcn.targets import find_target
 from porting.emulators.amdgcn.text import Instruction, Program, parse
 from porting.emulators.faults import Fault, FaultKind
@@ -44,6 +44,8 @@ MODULES = (
 """Their instructions are registered by importing them."""
 LANES_TOGETHER = 4096
 """Of a batch: enough to hide what a numpy call costs, few enough to stay in the cache."""
+LONGEST = 20_000_000
+"""Blocks that a batch may execute: more is taken for a loop that never ends."""
 Bools = npt.NDArray[np.bool_]
 
 
@@ -172,15 +174,17 @@ class Machine:
         self.code, self.schedule, self.warps = code, schedule, launch.warps
         target, program = code.context.target, code.program
         size = max(launch.shared_bytes, program.descriptor.get("group_segment_fixed_size", 0))
-        self.local = LocalMemory(len(ids), size, launch.warps, schedule.check)
+        poison, fill = (OTHER_POISON, OTHER_FILL) if schedule.reverse else (POISON, FILL)
+        self.local = LocalMemory(len(ids), size, launch.warps, schedule.check, fill)
         self.batches: list[Waves] = []
         self.counted: Counter[int] = Counter()
+        self.blocks = 0
         for places in _places(launch.warps, schedule.reverse):
             groups = np.repeat(np.arange(len(ids)), len(places))
             scratch_bytes = program.descriptor.get("private_segment_fixed_size", 0)
-            scratch = ScratchMemory(len(groups), target.lanes, scratch_bytes)
+            scratch = ScratchMemory(len(groups), target.lanes, scratch_bytes, fill)
             numbers = np.tile(np.array(places, np.int64), len(ids))
-            waves = Waves(target, rows, groups, numbers, memory, self.local, scratch, schedule.lazy)
+            waves = Waves(target, rows, groups, numbers, memory, self.local, scratch, schedule.lazy, poison)
             initialise(waves, program, layout, np.array(ids, np.int64)[groups])
             self.batches.append(waves)
         self.unseen = [set(range(len(code.steps))) for _ in self.batches]
@@ -232,6 +236,9 @@ class Machine:
                 raise Fault(FaultKind.MISUSE, "a wave runs past the last instruction")
             end = code.ends[start]
             self.counted[start] += waves.executing
+            self.blocks += 1
+            if self.blocks > LONGEST:
+                raise code.instructions[start].fault(FaultKind.DEADLOCK, f"after {LONGEST} blocks no end is in sight")
             waves.branch = False
             if start in unseen:
                 unseen.discard(start)

@@ -22,8 +22,8 @@ GAP = 256
 MASKED = 0x7FFF0000
 """LDS drops what lies past its end. Compilers mask lanes, and whole waves, by an address from here on; one past the
 end but below is a fault."""
-FILL = 0x7F
-"""What uninitialised memory holds: floats of it are large, bfloat16 and float32 alike."""
+FILL, OTHER_FILL = 0x7F, 0x3C
+"""What uninitialised memory holds: large floats, bfloat16 and float32 alike; by a reversed schedule small ones."""
 
 
 class Bytes:
@@ -79,12 +79,18 @@ class GlobalMemory:
 
     Args:
         buffers: that the kernel may touch; `give_back` writes them.
+
+    Raises:
+        Fault: two of them overlap.
     """
 
     def __init__(self, buffers: Sequence[Buffer]) -> None:
         self._buffers = sorted((each for each in buffers if each.content.size), key=lambda each: each.address)
-        starts, place = [], GAP
+        starts, place, end = [], GAP, 0
         for buffer in self._buffers:
+            if buffer.address < end:
+                raise Fault(FaultKind.MISUSE, f"buffer {buffer.name!r} overlaps another one")
+            end = buffer.address + buffer.content.size
             place += (buffer.address - place) % GAP
             starts.append(place)
             place += buffer.content.size + GAP
@@ -168,12 +174,12 @@ class GlobalMemory:
 
 
 class ScratchMemory:
-    """Private memory: `size` bytes of each lane of a batch."""
+    """Private memory: `size` bytes of each lane of a batch, `fill` before they are written."""
 
-    def __init__(self, waves: int, lanes: int, size: int) -> None:
+    def __init__(self, waves: int, lanes: int, size: int, fill: int = FILL) -> None:
         self.size = size
         self.stride = (size + 3) // 4 * 4 + 4
-        self.bytes = Bytes(waves * lanes * self.stride, FILL)
+        self.bytes = Bytes(waves * lanes * self.stride, fill)
         self.base = (np.arange(waves * lanes, dtype=np.int64) * self.stride).reshape(waves, lanes)
 
     def locate(self, addresses: Addresses, mask: Bools, size: int) -> Addresses:
@@ -199,12 +205,13 @@ class LocalMemory:
         size: bytes of one.
         waves: of one workgroup.
         check: look for races and uninitialised reads.
+        fill: what bytes hold before they are written.
     """
 
-    def __init__(self, groups: int, size: int, waves: int, check: bool) -> None:
+    def __init__(self, groups: int, size: int, waves: int, check: bool, fill: int = FILL) -> None:
         self.size = size
         self.stride = (size + 63) // 64 * 64
-        self.bytes = Bytes(max(groups * self.stride, 64), FILL)
+        self.bytes = Bytes(max(groups * self.stride, 64), fill)
         self.shadow = Shadow(self.bytes.u8, self.stride, waves) if check else None
 
     def barrier(self, group: int) -> None:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from porting.emulators.amdgcn.text import Instruction
 
 POISON = 0x7FA5A5A5
-"""What vector registers hold before they are written: a NaN."""
+OTHER_POISON = 0x3F5A5A5A
+"""What vector registers hold before they are written: a NaN, or by a reversed schedule a number. Code that uses one
+computes other bits then."""
 SCALAR_POISON = 0xBADBAD00
 RUNNING, WAITING, ENDED = 0, 1, 2
 """What a wave does: WAITING at a barrier."""
@@ -61,6 +63,7 @@ class Waves:
         local: LDS of the batch's workgroups.
         scratch: private memory of the batch's lanes.
         lazy: operations take effect when they are waited for, else at once.
+        poison: what vector registers hold before they are written.
     """
 
     def __init__(
@@ -73,12 +76,13 @@ class Waves:
         local: "LocalMemory",
         scratch: "ScratchMemory",
         lazy: bool,
+        poison: int = POISON,
     ) -> None:
         self.target, self.lazy = target, lazy
         self.count, self.lanes = len(groups), target.lanes
         self.groups, self.places = groups, places
         self.memory, self.local, self.scratch = memory, local, scratch
-        self._make_vectors(rows)
+        self._make_vectors(rows, poison)
         self._make_scalars()
         self.pcs = np.zeros(self.count, np.int64)
         """Index of the next instruction of each wave."""
@@ -107,9 +111,9 @@ class Waves:
         self.bank_conflicts = 0
         self.exec_changed()
 
-    def _make_vectors(self, rows: int) -> None:
+    def _make_vectors(self, rows: int, poison: int) -> None:
         """The vector register file and its views by type: lists of rows (waves, lanes)."""
-        self.registers: Words = np.full((rows, self.count, self.lanes), POISON, np.uint32)
+        self.registers: Words = np.full((rows, self.count, self.lanes), poison, np.uint32)
         halves = self.registers.view(np.uint16).reshape(rows, self.count, self.lanes, 2)
         self.u32 = list(self.registers)
         self.i32 = list(self.registers.view(np.int32))

@@ -88,7 +88,7 @@ def test_buffers_may_begin_anywhere_but_not_overlap() -> None:
 
 def read_local(local: LocalMemory, *places: int) -> list[int]:
     at = addresses(*places)[None]
-    return local.read(at, np.ones(at.shape, bool), 4, ONE, ONE)[0, 0].tolist()
+    return [int(word) for word in local.read(at, np.ones(at.shape, bool), 4, ONE, ONE)[0, 0]]
 
 
 def write_local(local: LocalMemory, value: int, *places: int, group: int = 0) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from porting.emulators.amdgcn.text import parse, parse_instruction, split_operands, split_words
+from porting.emulators.amdgcn.text import Instruction, parse, parse_instruction, split_operands, split_words
 from porting.emulators.faults import Fault
 from tests.emulators.amdgcn.kernels import kernel_text
 
@@ -16,7 +16,7 @@ s_endpgm
 """
 
 
-def read(text):
+def read(text: str) -> Instruction:
     return parse_instruction(text, 7, 3, 0)
 
 
