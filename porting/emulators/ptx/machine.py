@@ -67,7 +67,7 @@ class Machine:
         self.local = LocalMemory(self.threads, local)
         self.parameters = _parameter_bank(program, launch)
         self.flow = Flow(self._groups())
-        self.shadow = Shadow(self.warps, shared) if schedule.check else None
+        self.shadow = Shadow(self.warps, self.shared.content.content) if schedule.check else None
         self.queue: deque[Callable[[], None]] = deque()
         """Asynchronous operations that have not taken effect, in their order."""
         self.read_registers: set[str] = set()

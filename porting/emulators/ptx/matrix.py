@@ -4,6 +4,8 @@ Semantics: PTX ISA 9, "Warp-Level Matrix Load Instruction: ldmatrix" and "stmatr
 one matrix's rows: threads 0 to 7 of the first matrix, 8 to 15 of the second, and so on.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,8 +14,9 @@ from porting.emulators.ptx.active import WARP, Active
 from porting.emulators.ptx.machine import Machine
 from porting.emulators.ptx.memory import Addresses
 from porting.emulators.ptx.parse import Instruction
+from porting.emulators.ptx.shadow import Overwrite
 from porting.emulators.ptx.table import Step, instruction
-from porting.emulators.ptx.transfers import elements_of
+from porting.emulators.ptx.transfers import elements_of, expect_one_value
 from porting.emulators.ptx.types import Row
 
 _SPACES = ("shared", "shared::cta")
@@ -55,13 +58,14 @@ class _Rows:
             self.machine.shadow.shared_read(self.flat, 16, self.warp)
         self.machine.counts.bytes_read["shared"] += 16 * len(self.flat)
 
-    def written(self) -> None:
-        """Look at and count the write of the whole rows."""
-        if self.machine.shared.arrivals:
-            self.machine.shared.expect_settled(self.flat, 16)
-        if self.machine.shadow is not None:
-            self.machine.shadow.shared_write(self.flat, 16, self.warp)
+    def write(self) -> Sequence[Overwrite]:
+        """Look at and count the write of the whole rows, before it; what is to be settled after it."""
+        shared, shadow = self.machine.shared, self.machine.shadow
+        shared.content.places(self.flat, 8, 2)
+        if self.machine.schedule.check and shared.arrivals:
+            shared.expect_settled(self.flat, 16)
         self.machine.counts.bytes_written["shared"] += 16 * len(self.flat)
+        return shadow.shared_write(self.flat, 16, self.warp, tolerant=True) if shadow is not None else ()
 
     def pieces(self, matrix: int, transposed: bool) -> tuple[Addresses, int]:
         """Where each thread's part of a matrix lies: (warps * 32,) words, or (warps * 32, 2) halves if transposed."""
@@ -126,12 +130,17 @@ def _store(one: Instruction, machine: Machine) -> Step:
 
     def step(active: Active) -> None:
         rows = _Rows(machine, active, address(active), count)
-        rows.written()
+        doubts = rows.write()
         for matrix, source in enumerate(sources):
             place, size = rows.pieces(matrix, transposed)
             values = source if active.full else source[active.index]
             if transposed:
                 values = np.ascontiguousarray(values).view(np.uint16)
             machine.shared.write(place.ravel(), size, values, check=False)
+            if machine.shadow is not None:
+                warp = np.repeat(active.warps, WARP * place.size // active.count)
+                expect_one_value(machine, place.ravel(), size, values, warp)
+        if machine.shadow is not None:
+            machine.shadow.settle(doubts)
 
     return step

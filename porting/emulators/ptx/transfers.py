@@ -6,11 +6,12 @@ Semantics: PTX ISA 9, "Data Movement and Conversion Instructions: ld, st". Cache
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from porting.emulators.faults import Fault, FaultKind
 from porting.emulators.ptx.active import Active
 from porting.emulators.ptx.machine import Machine
-from porting.emulators.ptx.memory import SHARED_BASE, Addresses
+from porting.emulators.ptx.memory import Addresses
 from porting.emulators.ptx.parse import Instruction, operands_of
 from porting.emulators.ptx.table import Step, instruction
 from porting.emulators.ptx.types import BYTES, UNSIGNED, Row, view
@@ -189,11 +190,32 @@ def write_shared(machine: Machine, active: Active, address: Addresses, size: int
     """Store what the active threads hold at their addresses, checked, ordered and counted."""
     warp = machine.warp if active.full else machine.warp[active.index]
     extent = size * (values.shape[1] if values.ndim > 1 else 1)
+    shadow = machine.shadow
+    doubts = shadow.shared_write(address, extent, warp, tolerant=True) if shadow is not None else []
     machine.shared.write(address, size, values, machine.schedule.check)
-    if machine.shadow is not None:
-        machine.shadow.shared_write(address, extent, warp)
+    if shadow is not None:
+        expect_one_value(machine, address, size, values, warp)
+        shadow.settle(doubts)
     machine.counts.bytes_written["shared"] += len(address) * extent
     machine.banks.access(address, warp, extent)
 
 
-__all__ = ["SHARED_BASE", "elements_of", "read_shared", "write_shared"]
+def expect_one_value(machine: Machine, address: Addresses, size: int, values: Row, warp: npt.NDArray[np.int64]) -> None:
+    """See that warps that stored to one address in one instruction stored the same.
+
+    Of one warp's threads, one wins, and which is not specified: sums that a warp has reduced may differ in their last
+    bit from thread to thread, so that this is no race.
+
+    Raises:
+        Fault: RACE.
+    """
+    count = values.shape[1] if values.ndim > 1 else 1
+    lost = machine.shared.read(address, size, count, check=False) != values
+    if not lost.any():
+        return
+    last = dict(zip(address.tolist(), warp.tolist(), strict=True))
+    for thread in np.flatnonzero(lost.reshape(len(address), -1).any(1)).tolist():
+        place = int(address[thread])
+        if last[place] != warp[thread]:
+            detail = f"warps {warp[thread]} and {last[place]} store different values at {place:#x} in one instruction"
+            raise Fault(FaultKind.RACE, detail)
