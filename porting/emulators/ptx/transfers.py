@@ -213,9 +213,11 @@ def expect_one_value(machine: Machine, address: Addresses, size: int, values: Ro
     lost = machine.shared.read(address, size, count, check=False) != values
     if not lost.any():
         return
-    last = dict(zip(address.tolist(), warp.tolist(), strict=True))
-    for thread in np.flatnonzero(lost.reshape(len(address), -1).any(1)).tolist():
-        place = int(address[thread])
-        if last[place] != warp[thread]:
-            detail = f"warps {warp[thread]} and {last[place]} store different values at {place:#x} in one instruction"
+    # Each warp's winner, then whether the winners of one address agree.
+    winners = {(int(place), int(who)): thread for thread, (place, who) in enumerate(zip(address, warp, strict=True))}
+    stored: dict[int, int] = {}
+    for (place, who), thread in winners.items():
+        other = stored.setdefault(place, thread)
+        if (values[other] != values[thread]).any():
+            detail = f"warps {warp[other]} and {who} store different values at {place:#x} in one instruction"
             raise Fault(FaultKind.RACE, detail)
