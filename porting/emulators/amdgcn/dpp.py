@@ -114,17 +114,25 @@ def read_movement(instruction: Instruction, count: int) -> Movement:
     )
 
 
-def select_bits(words: npt.NDArray[np.uint32], selection: str, kind: str, dtype: Any) -> npt.NDArray[Any]:
+def select_bits(
+    words: npt.NDArray[np.uint32], selection: str, kind: str, dtype: Any, extended: bool
+) -> npt.NDArray[Any]:
     """SDWA's choice of a byte or word of a source, as a value of the operand's type.
 
-    words: uint32 of any shape.
+    Args:
+        words: of any shape.
+        selection: DWORD, BYTE_0, WORD_1, ...
+        kind: the operand's type.
+        dtype: of that type.
+        extended: with its sign, else with zeros.
     """
     first, bits = SELECTIONS[selection]
     chosen = words if bits == 32 else (words >> np.uint32(first)) & np.uint32((1 << bits) - 1)
+    if extended and bits < 32:
+        chosen = ((chosen << np.uint32(32 - bits)).view(np.int32) >> np.int32(32 - bits)).view(np.uint32)
     if kind in ("u16", "i16", "f16"):
         return chosen.astype(np.uint16).view(dtype)
     if bits < 32 and kind == "f32":
-        # A selected word of a 32-bit float source is a half's bits in the low end of it.
         raise UndecodedError(f"{selection} of a float32")
     return chosen.view(dtype)
 

@@ -1,7 +1,7 @@
 """Reads an operand's text: which registers or which constant it names, with its sign and half."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class Operand:
     absolute: bool = False
     half: str = ""
     """l or h, where a half of a register is named."""
+    extended: bool = False
+    """SDWA: the selected byte or word is sign-extended."""
 
     @property
     def keys(self) -> tuple[int, ...]:
@@ -105,6 +107,9 @@ def parse_operand(text: str, accumulators_at: int) -> Operand:
         return Operand("scc")
     if re.match(r"-[vas|(a]", text):
         negated, text = True, text[1:]
+    extended = re.match(r"sext\((.*)\)$", text)
+    if extended:
+        return replace(parse_operand(extended[1], accumulators_at), extended=True)
     found = re.match(r"neg\((.*)\)$", text)
     if found:
         negated, text = True, found[1]

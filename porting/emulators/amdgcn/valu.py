@@ -1,6 +1,6 @@
 """Decodes the elementwise vector instructions of the table, in every encoding, single and dual."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -64,8 +64,10 @@ def source_operands(instruction: Instruction, context: Context, operation: Opera
     return operands
 
 
-def make_readers(instruction: Instruction, context: Context, operation: Operation) -> list[Read]:
-    """One reader a source of the operation."""
+def make_readers(
+    instruction: Instruction, context: Context, operation: Operation, selections: tuple[str, ...] = ()
+) -> list[Read]:
+    """One reader a source of the operation; selections: SDWA's, of the first sources."""
     operands = source_operands(instruction, context, operation)
     halves = read_list(instruction.modifiers["op_sel"]) if "op_sel" in instruction.modifiers else []
     readers, place = [], 0
@@ -75,6 +77,8 @@ def make_readers(instruction: Instruction, context: Context, operation: Operatio
             continue
         if kind == "mask":
             readers.append(read_mask(operands[place]))
+        elif place < len(selections):
+            readers.append(selected(operands[place], kind, selections[place]))
         else:
             high = place < len(halves) and bool(halves[place])
             readers.append(reader(operands[place], kind, high))
@@ -94,15 +98,18 @@ def call(function: Callable[..., Any], readers: list[Read]) -> Compute:
     return lambda waves: function(first(waves), second(waves), third(waves))
 
 
-def output_function(function: Callable[..., Any], kind: str, modifiers: Any) -> Callable[..., Any]:
-    """The function with omod (mul, div) and clamp applied to its result."""
+def output_function(operation: Operation, modifiers: Mapping[str, str]) -> Callable[..., Any]:
+    """The operation's function with omod (mul, div) and clamp applied to its result."""
+    function = operation.function
+    if "clamp" in modifiers and operation.saturated is not None:
+        return operation.saturated
     for name, factor in (("mul", 1.0), ("div", -1.0)):
         if name in modifiers:
-            scale = TYPES[kind](float(modifiers[name]) ** factor)
+            scale = TYPES[operation.result](float(modifiers[name]) ** factor)
             function = _scaled(function, scale)
     if "clamp" in modifiers:
-        if kind not in FLOATS:
-            raise UndecodedError(f"clamp of a result of type {kind}")
+        if operation.result not in FLOATS:
+            raise UndecodedError(f"clamp of a result of type {operation.result}")
         function = _clamped(function)
     return function
 
@@ -128,7 +135,7 @@ def plain_step(instruction: Instruction, context: Context, operation: Operation)
     function = operation.function
     if not instruction.modifiers and isinstance(function, np.ufunc) and bits_of(operation.result) == 32:
         return ufunc_step(function, readers, destination, operation.result)
-    function = output_function(function, operation.result, instruction.modifiers)
+    function = output_function(operation, instruction.modifiers)
     halves = read_list(instruction.modifiers["op_sel"]) if "op_sel" in instruction.modifiers else []
     high = len(halves) > len(operation.sources) and bool(halves[-1])
     compute, write = call(function, readers), writer(destination, operation.result, context.target, high)
@@ -186,7 +193,7 @@ def dpp_step(instruction: Instruction, context: Context, operation: Operation) -
     movement = read_movement(instruction, context.target.lanes)
     readers = make_readers(instruction, context, operation)
     readers[0] = moved(readers[0], movement)
-    function = output_function(operation.function, operation.result, instruction.modifiers)
+    function = output_function(operation, instruction.modifiers)
     compute = call(function, readers)
     write = writer(context.operand(instruction.operands[0]), operation.result, context.target)
 
@@ -210,12 +217,10 @@ def write_where(waves: Waves, where: Any, write: Write, value: Any) -> None:
 
 def sdwa_step(instruction: Instruction, context: Context, operation: Operation) -> Step:
     """Bytes and words of the sources and of the destination are selected."""
-    modifiers, operands = instruction.modifiers, source_operands(instruction, context, operation)
-    readers = make_readers(instruction, context, operation)
-    for place in range(min(2, len(operands))):
-        kind = operation.sources[place]
-        readers[place] = selected(operands[place], kind, modifiers.get(f"src{place}_sel", "DWORD"))
-    function = output_function(operation.function, operation.result, modifiers)
+    modifiers = instruction.modifiers
+    selections = tuple(modifiers.get(f"src{place}_sel", "DWORD") for place in range(2))
+    readers = make_readers(instruction, context, operation, selections)
+    function = output_function(operation, modifiers)
     compute, row = call(function, readers), context.operand(instruction.operands[0]).index
     selection, unused = modifiers.get("dst_sel", "DWORD"), modifiers.get("dst_unused", "UNUSED_PRESERVE")
     if bits_of(operation.result) == 64:
@@ -233,10 +238,13 @@ def sdwa_step(instruction: Instruction, context: Context, operation: Operation) 
 def selected(operand: Operand, kind: str, selection: str) -> Read:
     """Reader of a selected part of an operand, with its sign modifiers."""
     if selection == "DWORD":
-        return reader(operand, kind)
-    words, dtype = read_32(operand, "u32"), TYPES[kind]
+        return reader(replace(operand, extended=False), kind)
+    words, dtype, extended = read_32(operand, "u32"), TYPES[kind], operand.extended
     return with_sign(
-        lambda waves: select_bits(words(waves), selection, kind, dtype), operand.negated, operand.absolute, kind
+        lambda waves: select_bits(words(waves), selection, kind, dtype, extended),
+        operand.negated,
+        operand.absolute,
+        kind,
     )
 
 
@@ -254,7 +262,9 @@ def decode_elementwise(instruction: Instruction, context: Context) -> Step:
 def modifiers_of(operation: Operation, suffix: str) -> str:
     """What an encoding may be modified by."""
     floating = operation.result in FLOATS
-    output = "clamp mul div" if floating and suffix not in ("_e32",) else ""
+    output = "clamp mul div" if floating else "clamp" if operation.saturated is not None else ""
+    if suffix == "_e32":
+        output = ""
     halves = "op_sel" if suffix in ("", "_e64") and 16 in (bits_of(kind) for kind in _kinds(operation)) else ""
     encoding = {"_dpp": DPP_MODIFIERS, "_e64_dpp": DPP_MODIFIERS, "_sdwa": SDWA_MODIFIERS}.get(suffix, "")
     return f"{output} {halves} {encoding}"

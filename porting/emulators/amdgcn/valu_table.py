@@ -7,7 +7,7 @@ instructions.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ class Operation:
     result: str
     sources: tuple[str, ...]
     function: Callable[..., Any]
+    saturated: Callable[..., Any] | None = None
+    """Of whole numbers under clamp: the nearest number that the type has."""
 
 
 TABLE: dict[str, Operation] = {}
@@ -39,6 +41,18 @@ def add(names: str, result: str, sources: str, function: Callable[..., Any], for
     for name in names.split():
         TABLE[f"v_{name}"] = Operation(result, tuple(sources.split()), function)
         FORMS[f"v_{name}"] = forms
+
+
+def _saturate(names: str, function: Callable[..., Any], kind: Any) -> None:
+    """Let whole numbers be clamped: the function of int64, held between the least and the largest of a type."""
+    low, high = np.iinfo(kind).min, np.iinfo(kind).max
+
+    def saturated(*sources: Any) -> Any:
+        wide = (np.asarray(source).view(kind).astype(I64) for source in sources)
+        return np.clip(function(*wide), low, high).astype(kind)
+
+    for name in names.split():
+        TABLE[f"v_{name}"] = replace(TABLE[f"v_{name}"], saturated=saturated)
 
 
 def _reversed(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -256,3 +270,8 @@ _fill_bits()
 _fill_16()
 _fill_wide()
 _fill_conversions()
+for _kind, _dtype in (("u32", U32), ("u16", U16), ("i32", I32), ("i16", np.int16)):
+    _saturate(f"add_nc_{_kind} add_{_kind}", np.add, _dtype)
+    _saturate(f"sub_nc_{_kind} sub_{_kind}", np.subtract, _dtype)
+for _kind, _dtype in (("u32", U32), ("u16", U16)):
+    _saturate(f"subrev_nc_{_kind} subrev_{_kind}", _reversed(np.subtract), _dtype)

@@ -119,6 +119,8 @@ def reader(operand: Operand, kind: str, high: bool = False) -> Read:
     Raises:
         UndecodedError: the operand cannot be one of that type.
     """
+    if operand.extended:
+        raise UndecodedError("a sign extension outside of SDWA")
     bits = bits_of(kind)
     if kind == "bf16" and operand.kind == "literal":
         constant = bfloat_constant(operand.value)

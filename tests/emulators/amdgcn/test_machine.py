@@ -188,9 +188,10 @@ def test_an_unknown_instruction_faults_when_it_is_executed() -> None:
 
 
 def test_an_unknown_modifier_is_unknown() -> None:
-    launch = launch_of("gfx950", "v_add_u32_e64 v1, v0, v0 clamp\ns_endpgm", [np.zeros(1, np.uint32)])
+    text = "v_mad_u32_u24 v1, v0, v0, v0 clamp"
+    launch = launch_of("gfx950", f"{text}\ns_endpgm", [np.zeros(1, np.uint32)])
 
-    assert undecoded(launch.text, "hip:gfx950") == ("v_add_u32_e64 v1, v0, v0 clamp: modifier clamp of v_add_u32_e64",)
+    assert undecoded(launch.text, "hip:gfx950") == (f"{text}: modifier clamp of v_mad_u32_u24",)
     assert catch(launch).kind is FaultKind.UNKNOWN
 
 
