@@ -1,0 +1,1 @@
+"""DIAMOND: a diffusion world model of four observations and actions, with its reward and end model."""
