@@ -113,6 +113,13 @@ def _exact(row: Row, kind: str) -> Row:
     return canonical(result, kind)
 
 
+def _float_within(row: Row, mode: str, flush: bool, saturate: bool) -> Row:
+    """float32 to float32: flushed, rounded to a whole number, held between 0 and 1."""
+    value = flushed(row) if flush else row
+    value = _ROUNDED[mode](value) if mode else value
+    return saturated(value) if saturate else value
+
+
 def _clamped_finite(row: Row, kind: str) -> Row:
     """.satfinite of f16, bf16, tf32: beyond the largest finite number there is none."""
     top = {"f16": 65504.0, "bf16": 2.0**128 - 2.0**120}[kind]
@@ -193,8 +200,12 @@ def _enter_floats() -> None:
                     )
         for mode, whole in _ROUNDED.items():
             instruction(f"cvt.{mode}.{kind}.{kind}")(computed(kind, (kind,), whole))
-    instruction("cvt.sat.f32.f32")(computed("f32", ("f32",), saturated))
-    instruction("cvt.ftz.f32.f32")(computed("f32", ("f32",), flushed))
+    for mode in ("", *(f".{mode}" for mode in _ROUNDED)):
+        for flush in ("", ".ftz"):
+            for saturate in ("", ".sat"):
+                if flush or saturate:
+                    within = partial(_float_within, mode=mode[1:], flush=bool(flush), saturate=bool(saturate))
+                    instruction(f"cvt{mode}{flush}{saturate}.f32.f32")(computed("f32", ("f32",), within))
     instruction("cvt.ftz.f32.f16")(computed("f32", ("f16",), lambda a: a.astype(np.float32)))
 
 

@@ -251,6 +251,21 @@ def test_scales_are_powers_of_two() -> None:
     assert math.isnan(back[8])
 
 
+def test_float_to_float_of_one_width() -> None:
+    values = np.array([2.0**-140, -(2.0**-140), 0.5, -0.5, 1.75, NAN], np.float32)
+    got = execute(
+        "cvt.ftz.f32.f32 %d, %a; cvt.sat.f32.f32 %e, %a; cvt.rpi.f32.f32 %f, %a; cvt.rpi.ftz.f32.f32 %g, %a;"
+        "cvt.rmi.ftz.sat.f32.f32 %h, %a;",
+        {"a": values},
+        dict.fromkeys("defgh", np.float32),
+    )
+    assert got["d"].tolist()[:5] == [0.0, -0.0, 0.5, -0.5, 1.75]
+    assert got["e"].tolist() == [2.0**-140, 0.0, 0.5, 0.0, 1.0, 0.0]
+    assert got["f"].tolist()[:5] == [1.0, -0.0, 1.0, -0.0, 2.0]
+    assert got["g"].tolist()[:5] == [0.0, -0.0, 1.0, -0.0, 2.0]
+    assert got["h"].tolist() == [0.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+
+
 def test_to_the_nearest_whole_float() -> None:
     values = np.array([0.5, 1.5, -0.5, -1.5, 1e20], np.float32)
     got = execute("cvt.rni.f32.f32 %d, %a; cvt.rzi.f32.f32 %e, %a;", {"a": values}, {"d": np.float32, "e": np.float32})
