@@ -8,6 +8,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from porting.emulators.faults import Fault, FaultKind
 from porting.emulators.ptx.types import BYTES
@@ -19,6 +20,7 @@ _VARIABLE = re.compile(r"\.(shared|local)\s+(?:\.align\s+(\d+)\s+)?\.(\w+)\s+([\
 _LABEL = re.compile(r"([$\w]+)\s*:(?!:)")
 _RANGE = re.compile(r"(.*)<(\d+)>")
 _INSTRUCTION = re.compile(r"(?:@(!?)(%?[\w$]+)\s+)?([a-z][\w.:]*)\s*(.*)", re.DOTALL)
+_BRACKET = re.compile(r"[\[{(]")
 _DEBUG = re.compile(r"\.(?:loc|file)\s")
 _NAME = re.compile(r"(?<![\w@$.%])(%?[A-Za-z_$][\w$]*)(?![\w@:])")
 _LOCATION = re.compile(r"\.loc\s+(\d+)\s+(\d+)\s+(\d+)(?:.*inlined_at\s+(\d+)\s+(\d+)\s+(\d+))?")
@@ -94,8 +96,9 @@ class Program:
         raise Fault(FaultKind.UNKNOWN, f"there is no label {label}")
 
 
+@lru_cache(maxsize=16)
 def parse(text: str) -> Program:
-    """Read one compiled kernel.
+    """Read one compiled kernel; what comes back is not to be changed, as the same text gives the same again.
 
     Raises:
         Fault: UNKNOWN, if it is not the text of one kernel or has a statement that is not read.
@@ -118,6 +121,8 @@ def parse(text: str) -> Program:
 
 def operands_of(text: str) -> tuple[str, ...]:
     """Split at the commas outside brackets and braces: "{%r1, %r2}, [%rd1]" -> two."""
+    if not _BRACKET.search(text):
+        return tuple(part.strip() for part in text.split(",")) if text.strip() else ()
     parts, depth, start = [], 0, 0
     for place, character in enumerate(text):
         if character in "[{(":
