@@ -81,8 +81,7 @@ class Barriers:
         waited = np.zeros(self.machine.threads, bool)
         for _, mask in barrier.waiting:
             waited |= mask
-        if self.machine.shadow is not None:
-            self.machine.shadow.meet(_warps(barrier.arrived), _warps(waited))
+        self.machine.clocks.meet(_warps(barrier.arrived), _warps(waited))
         for reduce, mask in barrier.reduced:
             reduce(Active(mask))
         if len(barrier.waiting) == 1 and index is not None:

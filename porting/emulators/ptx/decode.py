@@ -49,6 +49,8 @@ def decode(machine: Machine) -> Code:
     if machine.schedule.check:
         accesses = [Access(access.read - never, access.written, access.predicate) for access in accesses]
         _guard_reads(machine, accesses, steps, controls)
+        for guard in machine.guards:
+            guard(accesses, steps)
     controls.append(lambda active: _end(machine, active))
     following = len(steps)
     next_control = [following] * (len(steps) + 1)

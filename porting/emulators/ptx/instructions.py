@@ -6,14 +6,17 @@ from porting.emulators.ptx import (
     bits,
     convert,
     copies,
+    fences,
     floats,
     functions,
     integers,
     matrix,
     mma,
+    mma_scaled,
     moves,
     transfers,
     warp,
+    wgmma,
 )
 
 __all__ = [
@@ -22,12 +25,15 @@ __all__ = [
     "bits",
     "convert",
     "copies",
+    "fences",
     "floats",
     "functions",
     "integers",
     "matrix",
     "mma",
+    "mma_scaled",
     "moves",
     "transfers",
     "warp",
+    "wgmma",
 ]

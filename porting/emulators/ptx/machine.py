@@ -14,11 +14,15 @@ import numpy.typing as npt
 from porting.emulators.faults import Fault, FaultKind
 from porting.emulators.launch import Counts, Launch, Schedule
 from porting.emulators.ptx.active import WARP, Active
+from porting.emulators.ptx.assignment import Access
 from porting.emulators.ptx.banks import Banks
+from porting.emulators.ptx.clocks import Clocks
 from porting.emulators.ptx.flow import Flow
 from porting.emulators.ptx.memory import SHARED_BASE, Addresses, GlobalMemory, LocalMemory, SharedMemory
 from porting.emulators.ptx.parse import Program
+from porting.emulators.ptx.proxies import Proxies
 from porting.emulators.ptx.shadow import Shadow
+from porting.emulators.ptx.table import Step
 from porting.emulators.ptx.types import BYTES, DTYPES, ELEMENT, UNSIGNED, Row, immediate, view, widened
 
 
@@ -36,6 +40,8 @@ class Unit(Protocol):
         """
 
 
+ENGINES = ("wgmma.mma_async.", "tcgen05.mma.", "cp.async.bulk.")
+"""How the instructions begin that read or write shared memory by the asynchronous proxy."""
 UnitKind = TypeVar("UnitKind", bound=Unit)
 AddressOf = Callable[[Active], Addresses]
 
@@ -67,7 +73,8 @@ class Machine:
         self.local = LocalMemory(self.threads, local)
         self.parameters = _parameter_bank(program, launch)
         self.flow = Flow(self._groups())
-        self.shadow = Shadow(self.warps, self.shared.content.content) if schedule.check else None
+        self.clocks = Clocks(self.warps)
+        self.shadow = self._make_shadow() if schedule.check else None
         self.queue: deque[Callable[[], None]] = deque()
         """Asynchronous operations that have not taken effect, in their order."""
         self.read_registers: set[str] = set()
@@ -75,6 +82,8 @@ class Machine:
         self.written_registers: set[str] = set()
         self.register_marks: list[npt.NDArray[np.bool_]] = []
         """Of the registers whose writing is noted: which threads have written them."""
+        self.guards: list[Callable[[list[Access], list[Step | None]], None]] = []
+        """What modules wrap instructions in once all are decoded, if races are looked for."""
         self._units: dict[type[Unit], Unit] = {}
         self._registers: dict[str, Row] = {}
         self._constants: dict[tuple[str, str], Row] = {}
@@ -91,6 +100,7 @@ class Machine:
         self.flow.start()
         for mark in self.register_marks:
             mark[:] = False
+        self.clocks.reset()
         if self.shadow is not None:
             self.shadow.reset()
         for unit in self._units.values():
@@ -218,6 +228,12 @@ class Machine:
             raw = immediate(operand, f"b{8 * BYTES[kind]}")
             return view(np.repeat(raw, self.threads), kind)  # type: ignore[arg-type]
         return np.broadcast_to(value, shape).copy()
+
+    def _make_shadow(self) -> Shadow:
+        engines = any(one.mnemonic.startswith(ENGINES) for one in self.program.instructions)
+        content = self.shared.content.content
+        proxies = Proxies(self.clocks, len(content)) if engines else None
+        return Shadow(self.clocks, content, SHARED_BASE, proxies=proxies)
 
     def _groups(self) -> list[npt.NDArray[np.bool_]]:
         """All warps together; in reversed order each warp alone, or each four where instructions join four."""

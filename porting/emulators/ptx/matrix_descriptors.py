@@ -1,8 +1,8 @@
 """What the matrix units' descriptors say: where a matrix lies in shared memory, and which multiplication is meant.
 
-Pure functions of numbers: they know no machine. A bit that the architecture leaves undefined is a fault, never ignored.
+Pure functions of numbers: they know no machine. A bit that the architecture leaves undefined is a fault.
 Semantics: PTX ISA 9, "Asynchronous Warpgroup Level Matrix: Matrix Descriptor Format" and "Strides", and "TensorCore 5th
-Generation: Shared Memory Descriptor", "Instruction Descriptor"; the longer K of sm_107 as Triton 3.9's MMAv5.cpp has it.
+Generation: Shared Memory Descriptor", "Instruction Descriptor"; the longer K of sm_107 as Triton 3.9 encodes it.
 """
 
 from dataclasses import dataclass, replace
@@ -61,7 +61,7 @@ def tcgen05_matrix(descriptor: int, architecture: int) -> SharedMatrix:
     """What tcgen05.mma and tcgen05.cp read there.
 
     Raises:
-        Fault: MISUSE for a bit that is not defined, UNKNOWN for a base offset, absolute strides or swizzled half chunks.
+        Fault: MISUSE for a bit that is not defined, UNKNOWN for a base offset, an absolute offset or swizzled pairs.
     """
     address_bits = 15 if architecture == 107 else 14  # 328 KiB of shared memory
     _expect_nothing(descriptor, "matrix descriptor", (address_bits, 16 - address_bits), (30, 2), (53, 8))

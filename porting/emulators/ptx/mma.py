@@ -62,6 +62,10 @@ def values_of(registers: npt.NDArray[np.uint32], kind: str) -> npt.NDArray[np.fl
     """Registers as numbers, one more axis for the elements of each; tf32 ignores the low 13 bits."""
     if kind == "tf32":
         return (registers & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)[..., None]
+    if kind == "e2m1":  # two in a byte, the first in its low half
+        octets = registers.view(np.uint8)
+        nibbles = np.stack([octets & 15, octets >> 4], axis=-1)
+        return DECODED[kind][nibbles].astype(np.float64).reshape(*registers.shape, -1)
     if kind in DECODED:
         return DECODED[kind][registers.view(np.uint8)].astype(np.float64).reshape(*registers.shape, -1)
     dtype = {

@@ -1,24 +1,22 @@
-"""Happens-before over shared memory: what each agent of a program did, and which agents know of it.
+"""Happens-before over one memory of a program: what each agent did there, and whether others knew of it.
 
-Agents are the warps and, beyond them, engines that work on their own. Time is one counter that every synchronising
-event moves on; an agent knows of another's deeds up to a time. Two touch one byte unordered, and one of them writes:
-that is a race, except that both write the same value, as warps that hold copies of a tensor's elements do.
+Agents are the warps and, beyond them, engines that work on their own. Two touch one byte unordered, and one of them
+writes: that is a race, except that both write the same value, as warps that hold copies of a tensor's elements do.
 
 Bytes touched since all warps last met are marked; only a touch of a marked byte has the deeds looked through.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from porting.emulators.faults import Fault, FaultKind
+from porting.emulators.ptx.clocks import Clocks
+from porting.emulators.ptx.proxies import Proxies
 
 Integers = npt.NDArray[np.int64]
-SHARED_BASE = 1024
-ENGINES = 64
-"""Agents beyond the warps that there is room for."""
 _LONG = 256
 """Deeds after which those that everyone knows of are looked for and dropped."""
 
@@ -49,16 +47,25 @@ class Overwrite:
 
 
 class Shadow:
-    """Of one program's shared memory.
+    """Of one memory.
 
     Args:
-        warps: the first agents.
+        clocks: of the program.
         content: the memory's bytes, seen as they change.
+        base: address of the first.
+        name: of the memory.
+        proxies: where what the warps write must be fenced before engines read it.
     """
 
-    def __init__(self, warps: int, content: npt.NDArray[np.uint8]) -> None:
-        self.warps, self.content = warps, content
-        self.agents = warps
+    def __init__(
+        self,
+        clocks: Clocks,
+        content: npt.NDArray[np.uint8],
+        base: int,
+        name: str = "shared memory",
+        proxies: Proxies | None = None,
+    ) -> None:
+        self.clocks, self.content, self.base, self.name, self.proxies = clocks, content, base, name, proxies
         size = -(-len(content) // 16) * 16
         self._marks = {True: np.zeros(size, np.uint8), False: np.zeros(size, np.uint8)}
         """Writes?, -> 1 for every byte touched so since all warps met."""
@@ -66,27 +73,16 @@ class Shadow:
             writes: {size: marks.view(f"u{size}") for size in (1, 2, 4, 8)} for writes, marks in self._marks.items()
         }
         self._scratch = np.zeros(size, bool)
-        self.time = 1
-        self.known = np.zeros((warps + ENGINES, warps + ENGINES), np.int64)
-        """[agent, other]: the time up to which the agent knows of the other's deeds."""
         self._deeds: list[Deed] = []
-        self._channels: dict[Hashable, Integers] = {}
+        clocks.on_meeting.append(self.forget)
 
     def reset(self) -> None:
         """A program begins."""
-        self.time = 1
-        self.known[:] = 0
         self._deeds.clear()
-        self._channels.clear()
         for marks in self._marks.values():
             marks[:] = 0
-
-    def engine(self) -> int:
-        """One more agent."""
-        if self.agents == len(self.known):
-            raise Fault(FaultKind.MISUSE, f"more than {ENGINES} engines")
-        self.agents += 1
-        return self.agents - 1
+        if self.proxies is not None:
+            self.proxies.reset()
 
     # Accesses.
 
@@ -96,7 +92,7 @@ class Shadow:
         Raises:
             Fault: RACE.
         """
-        offset = address - SHARED_BASE
+        offset = address - self.base
         if self._touched(True, offset, extent):
             self._check_read(offset, extent, agent)
         self._note(False, offset, extent, agent)
@@ -113,18 +109,20 @@ class Shadow:
         Raises:
             Fault: RACE.
         """
-        offset = address - SHARED_BASE
+        offset = address - self.base
         doubts: list[Overwrite] = []
         if self._touched(False, offset, extent):
             for who, other, common in self._conflicts(offset, extent, agent, writes=False):
-                raise _race(who, "writes", int(common[0]), other, "read")
+                raise self._race(who, "writes", int(common[0]), other, "read")
         if self._touched(True, offset, extent):
             for who, other, common in self._conflicts(offset, extent, agent, writes=True):
-                fault = _race(who, "writes", int(common[0]), other, "wrote")
+                fault = self._race(who, "writes", int(common[0]), other, "wrote")
                 if not tolerant:
                     raise fault
                 doubts.append(Overwrite(common, self.content.take(common), fault))
         self._note(True, offset, extent, agent)
+        if self.proxies is not None:
+            self.proxies.write(offset, extent, agent)
         return doubts
 
     def settle(self, doubts: Sequence[Overwrite]) -> None:
@@ -136,36 +134,6 @@ class Shadow:
         for doubt in doubts:
             if (self.content.take(doubt.offset) != doubt.before).any():
                 raise doubt.fault
-
-    # What orders.
-
-    def meet(self, arrived: Sequence[int], waited: Sequence[int]) -> None:
-        """All that the arrived agents did comes before what the waited ones do next."""
-        told = self.known[list(arrived)].max(0)
-        told[list(arrived)] = self.time
-        waiting = list(waited)
-        self.known[waiting] = np.maximum(self.known[waiting], told)
-        self.time += 1
-        if len(waiting) == self.warps == len(arrived):
-            self._forget()
-
-    def release(self, key: Hashable, agents: Sequence[int]) -> None:
-        """All that these agents did comes before what those do who acquire under that key."""
-        told = self.known[list(agents)].max(0)
-        told[list(agents)] = self.time
-        self.time += 1
-        there = self._channels.get(key)
-        self._channels[key] = told if there is None else np.maximum(there, told)
-
-    def acquire(self, key: Hashable, agents: Sequence[int]) -> None:
-        """These agents know of what was released under that key."""
-        told = self._channels.get(key)
-        if told is not None:
-            self.known[list(agents)] = np.maximum(self.known[list(agents)], told)
-
-    def drop(self, key: Hashable) -> None:
-        """Nothing more is acquired under that key."""
-        self._channels.pop(key, None)
 
     # How it is found.
 
@@ -181,9 +149,9 @@ class Shadow:
         place = offset // size
         for step in range(extent // size):
             view[place + step] = 0x0101010101010101 & ((1 << (8 * size)) - 1)
-        self._deeds.append(Deed(writes, self.time, offset, extent, agent))
+        self._deeds.append(Deed(writes, self.clocks.time, offset, extent, agent))
         if len(self._deeds) % _LONG == 0:
-            self._forget()
+            self.forget()
 
     def _conflicts(
         self, offset: Integers, extent: int, agent: Integers, writes: bool
@@ -195,7 +163,7 @@ class Shadow:
             if deed.writes != writes:
                 continue
             for other in np.unique(deed.agent).tolist():
-                unknowing = [who for who in mine if who != other and self.known[who, other] < deed.time]
+                unknowing = [who for who in mine if who != other and self.clocks.known[who, other] < deed.time]
                 if not unknowing:
                     continue
                 theirs = deed.bytes_of(other)
@@ -213,14 +181,11 @@ class Shadow:
             own = [deed.bytes_of(who) for deed in self._deeds if deed.writes and (deed.agent == who).any()]
             left = np.setdiff1d(common, np.concatenate(own)) if own else common
             if len(left):
-                raise _race(who, "reads", int(left[0]), other, "wrote")
+                raise self._race(who, "reads", int(left[0]), other, "wrote")
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Drop the deeds that all warps know of, and the marks that no other deed made."""
-        floor = self.known[: self.warps].min(0)
-        for warp in range(self.warps):  # a warp knows its own deeds
-            others = np.delete(self.known[: self.warps, warp], warp)
-            floor[warp] = others.min() if len(others) else self.time
+        floor = self.clocks.floor()
         kept = [deed for deed in self._deeds if (floor[deed.agent] < deed.time).any()]
         if len(kept) == len(self._deeds):
             return
@@ -231,13 +196,13 @@ class Shadow:
             self._marks[deed.writes][_spread(deed.offset, deed.extent)] = 1
         self._deeds.extend(kept)
 
+    def _race(self, who: int, does: str, offset: int, other: int, did: str) -> Fault:
+        names = [self.clocks.name(one) for one in (who, other)]
+        return Fault(
+            FaultKind.RACE,
+            f"{names[0]} {does} {self.name} at offset {offset}, which {names[1]} {did}: nothing orders them",
+        )
+
 
 def _spread(offset: Integers, extent: int) -> Integers:
     return (offset[:, None] + np.arange(extent)).ravel()
-
-
-def _race(who: int, does: str, offset: int, other: int, did: str) -> Fault:
-    return Fault(
-        FaultKind.RACE,
-        f"warp {who} {does} shared memory at offset {offset}, which warp {other} {did}: nothing orders them",
-    )
