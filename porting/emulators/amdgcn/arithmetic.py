@@ -141,14 +141,32 @@ def permute_bytes(high: Array, low: Array, selector: Array) -> Array:
     Selector values 0-7 name a byte (0 the lowest of `low`), 8-11 the sign of byte 1, 3, 5 or 7 in all bits, 12 zero,
     13 and more 0xFF.
     """
-    both = (np.asarray(high, U64) << U64(32)) | np.asarray(low, U64)
+    sources = (np.asarray(low, U32), np.asarray(high, U32))
+    selectors = np.asarray(selector, U32)
+    one = int(selectors.flat[0])
+    if selectors.size == 1 or (selectors == U32(one)).all():
+        return _permute_alike(sources, one)
     result: Array = np.zeros(np.broadcast(high, low, selector).shape, U32)
+    for code in np.unique(selectors):
+        result = np.where(selectors == code, _permute_alike(sources, int(code)), result)
+    return result
+
+
+def _permute_alike(sources: tuple[Array, Array], selector: int) -> Array:
+    """permute_bytes with one selector for all lanes; sources: low, high."""
+    result: Array = np.zeros(np.broadcast(*sources).shape, U32)
     for place in range(4):
-        chosen = (np.asarray(selector, U64) >> U64(8 * place)) & U64(255)
-        byte = (both >> ((chosen & U64(7)) * U64(8))) & U64(255)
-        sign = ((both >> ((chosen & U64(3)) * U64(16) + U64(15))) & U64(1)) * U64(255)
-        value = np.where(chosen < 8, byte, np.where(chosen < 12, sign, np.where(chosen == 12, U64(0), U64(255))))
-        result |= value.astype(U32) << U32(8 * place)
+        code = selector >> 8 * place & 255
+        shift = 8 * place
+        if code < 8:
+            byte = (sources[code // 4] >> U32(8 * (code % 4))) & U32(255)
+            result |= byte << U32(shift)
+        elif code < 12:
+            word = sources[(code - 8) // 2]
+            sign = (word >> U32(31 if code % 2 else 15)) & U32(1)
+            result |= (sign * U32(255)) << U32(shift)
+        elif code > 12:
+            result |= U32(255 << shift)
     return result
 
 

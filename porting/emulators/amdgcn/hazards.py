@@ -5,6 +5,7 @@ A register that an instruction only merges into (v_writelane, halves, bytes) cou
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from porting.emulators.amdgcn.operands import EXEC, M0, VCC, Operand, UndecodedError
 from porting.emulators.amdgcn.registry import Context
@@ -21,7 +22,7 @@ NO_RESULT = re.compile(
 TWO_RESULTS = re.compile(r"v_(add|sub|subrev|addc|subb|subbrev)_co_|v_mad_(co_)?[ui]64_[ui]32|v_div_scale_")
 SWAPS = re.compile(r"v_(swap|permlane16_swap|permlane32_swap)_b32")
 ACCUMULATES = re.compile(r"v_(dual_|pk_)?(fmac|dot2c|dot2acc|dual_dot2acc)|s_fmac")
-COPIES = re.compile(r"[vs]_mov_b(32|64)(_e32|_e64)?$|v_accvgpr")
+COPIES = re.compile(r"[vs]_(dual_)?mov_b(32|64)(_e32|_e64)?$|v_accvgpr")
 SPILLS = re.compile(r"v_writelane|v_readlane")
 """Between a scalar register and a lane: what an undefined register is spilled to is not looked at."""
 WIDE_SUM = re.compile(r"v_mad_(co_|nc_)?[ui]64_[ui]32")
@@ -50,6 +51,40 @@ class Touched:
         return self.reads | self.writes | {source for source, _ in self.moves}
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What a mnemonic says about its operands."""
+
+    results: int
+    """How many of the first operands are results."""
+    swaps: bool
+    """All operands are sources and results."""
+    accumulates: bool
+    """The result is a source too."""
+    pairs: bool
+    """op_sel chooses registers of pairs."""
+    copies: bool
+    spills: bool
+    wide_sum: bool
+
+
+@cache
+def traits_of(mnemonic: str) -> Traits:
+    """The traits of a mnemonic."""
+    results = 2 if TWO_RESULTS.match(mnemonic) else 1
+    if mnemonic.startswith(RAW) or NO_RESULT.match(mnemonic):
+        results = 0
+    return Traits(
+        results=results,
+        swaps=SWAPS.match(mnemonic) is not None,
+        accumulates=bool(ACCUMULATES.match(mnemonic) or OLD_SCALAR.match(mnemonic)),
+        pairs=PAIRS.match(mnemonic) is not None,
+        copies=COPIES.match(mnemonic) is not None,
+        spills=SPILLS.match(mnemonic) is not None,
+        wide_sum=WIDE_SUM.match(mnemonic) is not None,
+    )
+
+
 def scalar_keys(index: int, count: int) -> set[int]:
     """Keys of scalar registers."""
     return {-1 - index - place for place in range(count)}
@@ -57,10 +92,7 @@ def scalar_keys(index: int, count: int) -> set[int]:
 
 def results(instruction: Instruction) -> int:
     """How many of the first operands are results."""
-    mnemonic = instruction.mnemonic
-    if mnemonic.startswith(RAW) or NO_RESULT.match(mnemonic) or "lds" in instruction.modifiers:
-        return 0
-    return 2 if TWO_RESULTS.match(mnemonic) and not mnemonic.startswith("v_mad_nc") else 1
+    return 0 if "lds" in instruction.modifiers else traits_of(instruction.mnemonic).results
 
 
 def _operands(instruction: Instruction, context: Context) -> list[Operand | None]:
@@ -89,8 +121,8 @@ def _implicit(mnemonic: str, mask_words: int) -> tuple[set[int], set[int]]:
 
 def touched(instruction: Instruction, context: Context) -> Touched:
     """What an instruction, and the other half of a dual one, touches."""
-    mnemonic = instruction.mnemonic
-    reads, writes = _implicit(mnemonic, context.target.lanes // 32)
+    traits = traits_of(instruction.mnemonic)
+    reads, writes = _implicit(instruction.mnemonic, context.target.lanes // 32)
     if "lds" in instruction.modifiers:
         reads |= scalar_keys(M0, 1)
     count = results(instruction)
@@ -98,32 +130,27 @@ def touched(instruction: Instruction, context: Context) -> Touched:
     for place, operand in enumerate(operands):
         if operand is None:
             continue
-        keys = set(operand.keys)
-        if PAIRS.match(mnemonic) and place:
-            keys = _chosen(instruction, operand, place - 1)
-        if place < count:
+        keys = _chosen(instruction, operand, place - 1) if traits.pairs and place else set(operand.keys)
+        if place < count or traits.swaps:
             writes |= keys
-            if SWAPS.match(mnemonic) or ACCUMULATES.match(mnemonic) or OLD_SCALAR.match(mnemonic):
-                reads |= keys
-        else:
+        if place >= count or traits.swaps or traits.accumulates:
             reads |= keys
-            if SWAPS.match(mnemonic):
-                writes |= keys
-    moves = _moves(mnemonic, operands)
+    moves = _moves(traits, operands)
+    reads -= {source for source, _ in moves}
     if instruction.second is not None:
         other = touched(instruction.second, context)
-        reads, writes = reads | other.reads, writes | other.writes
-    return Touched(frozenset(reads - {source for source, _ in moves}), frozenset(writes), moves)
+        reads, writes, moves = reads | other.reads, writes | other.writes, moves + other.moves
+    return Touched(frozenset(reads), frozenset(writes), moves)
 
 
-def _moves(mnemonic: str, operands: list[Operand | None]) -> tuple[tuple[int, int], ...]:
+def _moves(traits: Traits, operands: list[Operand | None]) -> tuple[tuple[int, int], ...]:
     """Which result is undefined if which source is."""
     known = [operand.keys if operand is not None else () for operand in operands]
-    if COPIES.match(mnemonic):
+    if traits.copies:
         return tuple(zip(known[1], known[0], strict=False))
-    if SPILLS.match(mnemonic):
+    if traits.spills:
         return tuple((key, NOWHERE) for key in known[1])
-    if WIDE_SUM.match(mnemonic) and len(known[-1]) == 2:
+    if traits.wide_sum and len(known[-1]) == 2:
         return ((known[-1][1], known[0][1]),)
     return ()
 

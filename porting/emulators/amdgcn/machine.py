@@ -5,7 +5,9 @@ last one first. A batch runs from barrier to barrier; waves that branch differen
 behind execute until the others are reached.
 """
 
+import re
 from collections import Counter
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,7 @@ from porting.emulators.amdgcn import (
     transposes,
     valu,
 )
+from porting.emulators.amdgcn.halves import keep_apart
 from porting.emulators.amdgcn.hazards import Touched, touched, wide_slots
 from porting.emulators.amdgcn.launching import Layout, arrange, initialise
 from porting.emulators.amdgcn.memory import FILL, OTHER_FILL, GlobalMemory, LocalMemory, ScratchMemory
@@ -46,14 +49,19 @@ LANES_TOGETHER = 4096
 """Of a batch: enough to hide what a numpy call costs, few enough to stay in the cache."""
 LONGEST = 20_000_000
 """Blocks that a batch may execute: more is taken for a loop that never ends."""
+REGISTER = re.compile(r"\b([va])(?:(\d+)\b|\[\d+:(\d+)\])")
+KEPT = 8
+"""Programs that stay decoded: one is run by several schedules."""
 Bools = npt.NDArray[np.bool_]
 
 
 class Code:
     """A decoded program: a step for each instruction, and where blocks begin and end."""
 
-    def __init__(self, program: Program, context: Context) -> None:
-        self.program, self.context = program, context
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.context, self.rows = make_context(program)
+        context = self.context
         self.instructions = program.instructions
         self.steps = [decode(each, context) for each in self.instructions]
         self.touched = [touched(each, context) for each in self.instructions]
@@ -87,15 +95,11 @@ def _find_ends(program: Program) -> list[int]:
 
 def count_rows(program: Program) -> tuple[int, int]:
     """(row of a0, rows of the vector register file): only registers that the text names have one."""
-    context = Context(program, find_target(program.processor), 1 << 16)
-    vectors = accumulators = 0
+    counts = {"v": 1, "a": 0}
     for instruction in program.instructions:
-        for key in touched(instruction, context).all:
-            if key >= 1 << 16:
-                accumulators = max(accumulators, key + 1 - (1 << 16))
-            elif key >= 0:
-                vectors = max(vectors, key + 1)
-    return max(vectors, 1), max(vectors, 1) + accumulators
+        for letter, one, last in REGISTER.findall(instruction.text):
+            counts[letter] = max(counts[letter], int(one or last) + 1)
+    return counts["v"], counts["v"] + counts["a"]
 
 
 def make_context(program: Program) -> tuple[Context, int]:
@@ -128,21 +132,29 @@ def _parse_for(text: str, architecture: str) -> Program:
     return program
 
 
+@lru_cache(maxsize=KEPT)
+def decode_text(text: str, architecture: str) -> Code:
+    """A text, decoded.
+
+    Raises:
+        Fault: it is of another processor, or none that is known.
+    """
+    return Code(_parse_for(text, architecture))
+
+
 def run(launch: Launch, schedule: Schedule) -> Counts:
     """Execute a launch; its buffers' contents are written in place.
 
     Raises:
         Fault: the first fault that is found; the buffers then are as they were.
     """
-    program = _parse_for(launch.text, launch.architecture)
-    context, rows = make_context(program)
-    code = Code(program, context)
-    layout = arrange(launch, program)
+    code = decode_text(launch.text, launch.architecture)
+    layout = arrange(launch, code.program)
     memory = GlobalMemory((*launch.buffers, layout.arguments))
     counts = Counts()
     with np.errstate(all="ignore"):
-        for groups in _batches(launch, context.target.lanes, schedule.reverse):
-            machine = Machine(code, launch, schedule, memory, layout, groups, rows)
+        for groups in _batches(launch, code.context.target.lanes, schedule.reverse):
+            machine = Machine(code, launch, schedule, memory, layout, groups)
             counts.add(machine.run())
     memory.give_back()
     return counts
@@ -169,7 +181,6 @@ class Machine:
         memory: GlobalMemory,
         layout: Layout,
         ids: list[tuple[int, int, int]],
-        rows: int,
     ) -> None:
         self.code, self.schedule, self.warps = code, schedule, launch.warps
         target, program = code.context.target, code.program
@@ -184,7 +195,7 @@ class Machine:
             scratch_bytes = program.descriptor.get("private_segment_fixed_size", 0)
             scratch = ScratchMemory(len(groups), target.lanes, scratch_bytes, fill)
             numbers = np.tile(np.array(places, np.int64), len(ids))
-            waves = Waves(target, rows, groups, numbers, memory, self.local, scratch, schedule.lazy, poison)
+            waves = Waves(target, code.rows, groups, numbers, memory, self.local, scratch, schedule.lazy, poison)
             initialise(waves, program, layout, np.array(ids, np.int64)[groups])
             self.batches.append(waves)
         self.unseen = [set(range(len(code.steps))) for _ in self.batches]
@@ -289,6 +300,8 @@ class Machine:
             for operation in waves.pending[key]:
                 if not self._is_ordered(operation, parts, key, index) and _share_waves(waves, operation):
                     producer = operation.instruction
+                    if keep_apart(producer, instruction, key, self.code.context):
+                        continue
                     raise instruction.fault(
                         FaultKind.PENDING,
                         f"{name_key(key, self.code.context.accumulators_at)} is still to be written by line "

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -94,6 +95,7 @@ def _constant(text: str) -> Operand:
     raise UndecodedError(f"operand {text}")
 
 
+@lru_cache(maxsize=1 << 14)
 def parse_operand(text: str, accumulators_at: int) -> Operand:
     """Read one operand.
 
