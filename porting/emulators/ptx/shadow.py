@@ -3,11 +3,13 @@
 Agents are the warps and, beyond them, engines that work on their own. Two touch one byte unordered, and one of them
 writes: that is a race, except that both write the same value, as warps that hold copies of a tensor's elements do.
 
-Bytes touched since all warps last met are marked; only a touch of a marked byte has the deeds looked through.
+Bytes touched since all warps last met are marked; only a touch of another's mark has the deeds looked through.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +17,13 @@ import numpy.typing as npt
 from porting.emulators.faults import Fault, FaultKind
 from porting.emulators.ptx.clocks import Clocks
 from porting.emulators.ptx.proxies import Proxies
+from porting.emulators.ptx.types import UNSIGNED
 
 Integers = npt.NDArray[np.int64]
 _LONG = 256
 """Deeds after which those that everyone knows of are looked for and dropped."""
+_SEVERAL = 0xFFFFFFFFFFFFFFFF
+_EACH = 0x0101010101010101
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,11 @@ class Deed:
     extent: int
     agent: Integers
     """Of each offset."""
+
+    @cached_property
+    def agents(self) -> tuple[int, ...]:
+        """Each once."""
+        return tuple(np.unique(self.agent).tolist())
 
     def bytes_of(self, agent: int) -> Integers:
         """The offsets of the bytes that one agent touched."""
@@ -68,7 +78,7 @@ class Shadow:
         self.clocks, self.content, self.base, self.name, self.proxies = clocks, content, base, name, proxies
         size = -(-len(content) // 16) * 16
         self._marks = {True: np.zeros(size, np.uint8), False: np.zeros(size, np.uint8)}
-        """Writes?, -> 1 for every byte touched so since all warps met."""
+        """Writes?, -> of every byte, who touched it so since all warps met: 0 none, 255 several, else the agent + 1."""
         self._views = {
             writes: {size: marks.view(f"u{size}") for size in (1, 2, 4, 8)} for writes, marks in self._marks.items()
         }
@@ -93,9 +103,9 @@ class Shadow:
             Fault: RACE.
         """
         offset = address - self.base
-        if self._touched(True, offset, extent):
+        if self._touched(True, offset, extent, agent):
             self._check_read(offset, extent, agent)
-        self._note(False, offset, extent, agent)
+        self._keep(False, offset, extent, agent)
 
     def shared_write(self, address: Integers, extent: int, agent: Integers, tolerant: bool = False) -> list[Overwrite]:
         """Agents are about to write; what may prove to be a race goes to `settle` afterwards.
@@ -111,16 +121,16 @@ class Shadow:
         """
         offset = address - self.base
         doubts: list[Overwrite] = []
-        if self._touched(False, offset, extent):
+        if self._touched(False, offset, extent, agent):
             for who, other, common in self._conflicts(offset, extent, agent, writes=False):
                 raise self._race(who, "writes", int(common[0]), other, "read")
-        if self._touched(True, offset, extent):
+        if self._touched(True, offset, extent, agent):
             for who, other, common in self._conflicts(offset, extent, agent, writes=True):
                 fault = self._race(who, "writes", int(common[0]), other, "wrote")
                 if not tolerant:
                     raise fault
                 doubts.append(Overwrite(common, self.content.take(common), fault))
-        self._note(True, offset, extent, agent)
+        self._keep(True, offset, extent, agent)
         if self.proxies is not None:
             self.proxies.write(offset, extent, agent)
         return doubts
@@ -137,18 +147,35 @@ class Shadow:
 
     # How it is found.
 
-    def _touched(self, writes: bool, offset: Integers, extent: int) -> bool:
+    def _touched(self, writes: bool, offset: Integers, extent: int, agent: Integers) -> bool:
+        """Whether an agent touches a byte that is marked as another's."""
         size = min(extent, 8)
         view = self._views[writes][size]
-        place = offset // size
-        return any(bool(view.take(place + step).any()) for step in range(extent // size))
+        place, own = offset // size, _patterns(agent, size)
+        for step in range(extent // size):
+            marks = view.take(place + step)
+            if marks.any() and ((marks != 0) & (marks != own)).any():
+                return True
+        return False
 
     def _note(self, writes: bool, offset: Integers, extent: int, agent: Integers) -> None:
         size = min(extent, 8)
         view = self._views[writes][size]
-        place = offset // size
+        place, own = offset // size, _patterns(agent, size)
+        several = own.dtype.type(_SEVERAL & ((1 << (8 * size)) - 1))
+        alone = bool((agent == agent[0]).all())
         for step in range(extent // size):
-            view[place + step] = 0x0101010101010101 & ((1 << (8 * size)) - 1)
+            at = place + step
+            marks = view.take(at)
+            if marks.any():
+                view[at] = np.where((marks == 0) | (marks == own), own, several)
+            else:
+                view[at] = own
+            if not alone:  # of two at one place, the last one's mark is there
+                view[at[view.take(at) != own]] = several
+
+    def _keep(self, writes: bool, offset: Integers, extent: int, agent: Integers) -> None:
+        self._note(writes, offset, extent, agent)
         self._deeds.append(Deed(writes, self.clocks.time, offset, extent, agent))
         if len(self._deeds) % _LONG == 0:
             self.forget()
@@ -158,11 +185,10 @@ class Shadow:
     ) -> list[tuple[int, int, Integers]]:
         """Who touches bytes that another wrote or read unknown to him: (agent, other, bytes)."""
         found = []
+        deeds = [deed for deed in self._deeds if deed.writes == writes]
         mine = {who: _spread(offset[agent == who], extent) for who in np.unique(agent).tolist()}
-        for deed in self._deeds:
-            if deed.writes != writes:
-                continue
-            for other in np.unique(deed.agent).tolist():
+        for deed in deeds:
+            for other in deed.agents:
                 unknowing = [who for who in mine if who != other and self.clocks.known[who, other] < deed.time]
                 if not unknowing:
                     continue
@@ -193,7 +219,7 @@ class Shadow:
         for marks in self._marks.values():
             marks[:] = 0
         for deed in kept:
-            self._marks[deed.writes][_spread(deed.offset, deed.extent)] = 1
+            self._note(deed.writes, deed.offset, deed.extent, deed.agent)
         self._deeds.extend(kept)
 
     def _race(self, who: int, does: str, offset: int, other: int, did: str) -> Fault:
@@ -202,6 +228,13 @@ class Shadow:
             FaultKind.RACE,
             f"{names[0]} {does} {self.name} at offset {offset}, which {names[1]} {did}: nothing orders them",
         )
+
+
+def _patterns(agent: Integers, size: int) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Each agent's mark in every byte of an element of that size."""
+    each = UNSIGNED[size].type(_EACH & ((1 << (8 * size)) - 1))
+    patterns: npt.NDArray[np.unsignedinteger[Any]] = (agent + 1).astype(UNSIGNED[size]) * each
+    return patterns
 
 
 def _spread(offset: Integers, extent: int) -> Integers:
