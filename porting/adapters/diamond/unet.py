@@ -50,7 +50,7 @@ class ConditionedNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over a picture's places, added to its input."""
+    """Self-attention over a picture's places, added to its normed input, which replaces the input itself."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -61,7 +61,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) -> the same shape."""
-        heads = self.qkv_proj(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-2, -1)
+        x = self.norm(x)
+        heads = self.qkv_proj(x).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-2, -1)
         attended = F.scaled_dot_product_attention(*heads.unbind(1))
         return x + self.out_proj(attended.transpose(-2, -1).reshape(x.shape))
 

@@ -76,7 +76,7 @@ class Published:
         heads = self.conv(normed, f"{start}.qkv_proj").view(1, channels // 8 * 3, 8, -1).transpose(2, 3)
         query, key, value = heads.chunk(3, dim=1)
         attended = (query @ key.transpose(-2, -1) / 8**0.5).softmax(-1) @ value
-        return x + self.conv(attended.transpose(2, 3).reshape(1, channels, height, width), f"{start}.out_proj")
+        return normed + self.conv(attended.transpose(2, 3).reshape(1, channels, height, width), f"{start}.out_proj")
 
     def network(self, noisy: Tensor, level: Tensor, observations: Tensor, actions: list[int]) -> Tensor:
         start = "denoiser.inner_model"
