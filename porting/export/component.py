@@ -9,14 +9,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import onnx_ir as ir
 from torch import nn
 
 from porting.adapters.world_model import WorldModel
 from porting.errors import BackendMissingError, ExportError
 from porting.export.closed_loop import prove_contract
 from porting.export.feeds import draw_example
-from porting.export.graph import check_graph, convert_program, count_operators, external_tensors, write_graph
+from porting.export.graph import check_graph, convert_program, count_operators, write_graph
 from porting.export.probe import probe_module
 from porting.export.traced import check_functional, trace_module, write_program
 from porting.program import ComponentSpec, Program
@@ -30,8 +29,8 @@ PROBED = ("eval mode", "written state", "written inputs", "random numbers", "rep
 def export_component(world_model: WorldModel, component_name: str, out_dir: Path, opset: int) -> ComponentRecord:
     """Write `<component>.onnx` (weights above 64 MiB in `.onnx.data`) and `<component>.pt2`, contract proved.
 
-    The same model and versions give the same bytes, from any folder. Peak memory is the weights, twice the largest of
-    them, and half a gigabyte.
+    The same model and versions give the same bytes, from any folder. Beside the mapped weights, peak memory is
+    twice the largest of them, and half a gigabyte.
 
     Args:
         world_model: its module is called, and left as it was.
@@ -56,7 +55,7 @@ def export_component(world_model: WorldModel, component_name: str, out_dir: Path
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".export-") as folder:
         path = Path(folder) / f"{component_name}.onnx"
         files = write_graph(model, path)
-        contract = prove_graph(world_model.program, spec, module, path, model)
+        contract = prove_graph(world_model.program, spec, module, path)
         files.append(write_program(program, path.with_suffix(".pt2")))
         move_files(files, out_dir)
     if len(files) == 2:  # an earlier export may have been larger
@@ -89,7 +88,7 @@ def find_component(world_model: WorldModel, name: str) -> tuple[ComponentSpec, n
 
 
 def prove_graph(
-    program: Program, spec: ComponentSpec, module: nn.Module, path: Path, model: ir.Model, frames: int | None = None
+    program: Program, spec: ComponentSpec, module: nn.Module, path: Path, frames: int | None = None
 ) -> StateContract:
     """Run the written graph against the module, see `prove_contract`; onnxruntime is asked for only here.
 
@@ -104,7 +103,7 @@ def prove_graph(
             f"{spec.name}: the state contract is proved by running the graph, and {cause.name} is not installed;"
             " pip install 'worldport[onnxruntime]'"
         ) from cause
-    session = GraphSession(path, spec, external_tensors(model))
+    session = GraphSession(path, spec)
     return prove_contract(program, spec.name, module, session.run, PROBED, frames)
 
 

@@ -87,7 +87,7 @@ def export_kernel_graph(
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".export-") as folder:
         path = Path(folder) / f"{component_name}{GRAPH_SUFFIX}"
         files = write_graph(model, path)
-        prove_graph(world_model.program, spec, plain, path, model, GRAPH_FRAMES)
+        prove_graph(world_model.program, spec, plain, path, GRAPH_FRAMES)
         if precision != "fp32":
             cast = _trace_cast(world_model, spec, variant, precision)
             model, _ = convert_with_functions(cast, spec, opset)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
 import onnxruntime
 import torch
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph
@@ -21,22 +20,17 @@ Array = npt.NDArray[np.generic]
 class GraphSession:
     """One component's written graph, ready to run.
 
-    Weights in a file of their own are taken from memory instead, where torch holds them already; `write_graph` has
-    compared the two.
+    Weights in a file of their own stay mapped to it: onnxruntime reads them where they lie, and no memory of this
+    process holds them.
     """
 
-    def __init__(self, path: Path, spec: ComponentSpec, external: Mapping[str, ir.TensorProtocol]) -> None:
+    def __init__(self, path: Path, spec: ComponentSpec) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = torch.get_num_threads()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        # onnxruntime reads these where they lie for as long as the session lives.
-        self._weights = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in external.items()}
-        self._values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in self._weights.items()}
-        for name, value in self._values.items():
-            options.add_initializer(name, value)
-        if external:  # packing and folding would each copy every weight
+        if path.with_name(path.name + ".data").exists():  # packing and folding would each copy every weight
             options.add_session_config_entry("session.disable_prepacking", "1")
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._spec = spec

@@ -68,7 +68,7 @@ class GraphRunner:
     backend = "onnx"
 
     def __init__(self, path: Path, spec: ComponentSpec) -> None:
-        self.session = GraphSession(path, spec, {})
+        self.session = GraphSession(path, spec)
 
     def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> BoundCall:
         """See `Runner.bind`."""

@@ -242,7 +242,6 @@ def test_without_onnxruntime_the_contract_is_not_proved(tmp_path: Path, monkeypa
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.delitem(sys.modules, "porting.export.session", raising=False)
     model = small_model(Step())
-    empty = ir.Model(ir.Graph([], [], nodes=[], opset_imports={"": 20}), ir_version=10)
     spec = model.program.component("step")
     with pytest.raises(BackendMissingError, match="onnxruntime is not installed; pip install"):
-        component.prove_graph(model.program, spec, model.modules["step"], tmp_path / "step.onnx", empty)
+        component.prove_graph(model.program, spec, model.modules["step"], tmp_path / "step.onnx")
