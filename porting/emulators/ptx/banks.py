@@ -22,8 +22,8 @@ class Banks:
 
     def access(self, address: npt.NDArray[np.int64], warp: npt.NDArray[np.int64], extent: int) -> None:
         """Count one access of `extent` bytes a thread: (n,) addresses, and the warp of each."""
-        # Moving all addresses by one distance turns the banks and changes no count.
-        key = ((address - address[0]).tobytes(), warp.tobytes() if len(warp) % WARP else b"", extent)
+        # Moving all addresses by whole words turns the banks and changes no count.
+        key = ((address - (address[0] & -4)).tobytes(), warp.tobytes(), extent)
         turns = self._known.get(key)
         if turns is None:
             turns = self._known[key] = extra_turns(address, warp, extent)

@@ -28,14 +28,23 @@ EXACT: dict[str, Function] = {
 """Name -> the function, of float64."""
 
 
+_SMALLEST = 2.0**-126
+"""Smallest normal number of float32 and of bf16."""
+
+
 def _rounded(name: str, kind: str, flush: bool = False) -> Function:
     function = EXACT[name]
     element = ELEMENT.get(kind, kind)
 
     def operate(row: Row) -> Row:
-        value = flushed(row) if flush else row
-        result = narrowed(function(value.astype(np.float64)), element)
-        return flushed(result) if flush else result
+        value = row.astype(np.float64)
+        if flush:
+            value = np.where(np.abs(value) < _SMALLEST, np.copysign(0.0, value), value)
+        result = narrowed(function(value), element)
+        if flush:
+            small = np.abs(result.astype(np.float64)) < _SMALLEST
+            result = np.where(small, np.copysign(np.float32(0), result.astype(np.float32)).astype(result.dtype), result)
+        return result
 
     return operate
 
@@ -58,8 +67,9 @@ for _name in EXACT:
         instruction(f"{_name}.approx.ftz.f32")(computed("f32", ("f32",), _rounded(_name, "f32", flush=True)))
 for _kind in ("f16", "f16x2", "bf16", "bf16x2"):
     instruction(f"tanh.approx.{_kind}")(computed(_kind, (_kind,), _rounded("tanh", _kind)))
-    _mnemonic = f"ex2.approx.ftz.{_kind}" if _kind.startswith("b") else f"ex2.approx.{_kind}"
-    instruction(_mnemonic)(computed(_kind, (_kind,), _rounded("ex2", _kind)))
+    _flushes = _kind.startswith("bf16")
+    _mnemonic = f"ex2.approx.ftz.{_kind}" if _flushes else f"ex2.approx.{_kind}"
+    instruction(_mnemonic)(computed(_kind, (_kind,), _rounded("ex2", _kind, _flushes)))
 instruction("sqrt.rn.f32")(computed("f32", ("f32",), _root))
 instruction("sqrt.rn.f64")(computed("f64", ("f64",), _root))
 instruction("sqrt.rn.ftz.f32")(computed("f32", ("f32",), lambda a: np.sqrt(flushed(a))))

@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -72,6 +73,13 @@ def test_roots_of_zero_and_negative_numbers() -> None:
     assert got["e"].tolist()[:2] == [math.inf, -math.inf]
     assert math.isnan(got["e"][2])
     assert got["e"][3] == 0
+
+
+def test_brain_floats_are_flushed() -> None:
+    """ex2.approx.ftz.bf16: a result below the smallest normal number is 0."""
+    values = np.array([-126.0, -127.0, 3.0], np.float32).astype(ml_dtypes.bfloat16)
+    got = execute("ex2.approx.ftz.bf16 %d, %a;", {"a": values.view(np.uint16)}, {"d": np.uint16})
+    assert got["d"].view(ml_dtypes.bfloat16).astype(float).tolist() == [2.0**-126, 0.0, 8.0]
 
 
 @pytest.mark.parametrize("kind", ["f16", "f16x2"])
