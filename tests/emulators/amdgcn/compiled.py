@@ -51,13 +51,32 @@ def multiply_scaled(a, a_scales, b, b_scales, c):  # type: ignore[no-untyped-def
     tl.store(c + row[:, None] * 32 + row[None, :], total)
 
 
-FP8 = "*fp8e4nv"
+@triton.jit
+def multiply_described(a, b, c, m, n, k):  # type: ignore[no-untyped-def]
+    """a (m, k) times b (n, k) transposed in bfloat16, by the tensor data mover where there is one."""
+    x = tl.make_tensor_descriptor(a, [m, k], [k, 1], [32, 64])
+    y = tl.make_tensor_descriptor(b, [n, k], [k, 1], [32, 64])
+    z = tl.make_tensor_descriptor(c, [m, n], [n, 1], [32, 32])
+    row, column = 32 * tl.program_id(0), 32 * tl.program_id(1)
+    total = tl.zeros((32, 32), tl.float32)
+    for start in range(0, k, 64):
+        total = tl.dot(x.load([row, start]), y.load([column, start]).T, total)
+    z.store([row, column], total.to(tl.bfloat16))
+
+
+FP8, BF16 = "*fp8e4nv", "*bf16"
 KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int], tuple[str, ...]]] = {
     "multiply": (multiply, {"a": "*fp16", "b": "*fp16", "c": "*fp16", "n": "i32"}, {"DEPTH": 128}, tuple(LANES)),
     "soften": (soften, {"x": "*fp32", "y": "*fp32", "n": "i32"}, {"N": 512}, tuple(LANES)),
     "multiply_scaled": (
         multiply_scaled,
         {"a": FP8, "a_scales": "*u8", "b": FP8, "b_scales": "*u8", "c": "*fp32"},
+        {},
+        ("gfx950", "gfx1250"),
+    ),
+    "multiply_described": (
+        multiply_described,
+        {"a": BF16, "b": BF16, "c": BF16, "m": "i32", "n": "i32", "k": "i32"},
         {},
         ("gfx950", "gfx1250"),
     ),
@@ -70,8 +89,11 @@ def compile_all() -> dict[tuple[str, str], dict[str, Any]]:
     for name, (function, types, constants, targets) in KERNELS.items():
         signature = {argument: types.get(argument, "constexpr") for argument in function.arg_names}
         for target in targets:
-            source = ASTSource(function, signature=signature, constexprs=constants)
-            options = {"num_warps": 4, "num_stages": 3 if name == "multiply" else 1}
+            # Rows of a described tensor begin at multiples of 16 bytes.
+            aligned = range(len(signature)) if name == "multiply_described" else ()
+            attributes = {(place,): [["tt.divisibility", 16]] for place in aligned}
+            source = ASTSource(function, signature=signature, constexprs=constants, attrs=attributes)
+            options = {"num_warps": 4, "num_stages": {"multiply": 3, "multiply_described": 2}.get(name, 1)}
             code = triton.compile(source, target=GPUTarget("hip", target, LANES[target]), options=options)
             found[name, target] = {
                 "text": code.asm["amdgcn"],

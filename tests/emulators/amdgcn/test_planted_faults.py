@@ -76,7 +76,20 @@ def multiply_scaled() -> Problem:
     return Problem(arrays, (), (1, 1, 1), lambda got: bool((np.abs(got - exact) <= 1e-6 * size).all()))
 
 
+@cache
+def multiply_described() -> Problem:
+    """bfloat16, the sum rounded once; no size is a multiple of a tile."""
+    random = np.random.default_rng(3)
+    m, n, k = 48, 80, 144
+    a, b = (random.normal(0, 1, (rows, k)).astype(ml_dtypes.bfloat16) for rows in (m, n))
+    exact = a.astype(float) @ b.astype(float).T
+    unit = np.exp2(np.floor(np.log2(np.abs(exact))) - 7)
+    c = np.zeros((m, n), ml_dtypes.bfloat16)
+    return Problem((a, b, c), (m, n, k), (2, 3, 1), lambda got: bool((np.abs(got - exact) <= 0.505 * unit).all()))
+
+
 PROBLEMS: dict[str, Callable[[], Problem]] = {
+    "multiply_described": multiply_described,
     "multiply": multiply,
     "soften": soften,
     "multiply_scaled": multiply_scaled,
@@ -116,7 +129,8 @@ def judge(kernel: str, target: str, code: dict[str, Any], text: str) -> str:
 @pytest.mark.parametrize("kernel", PROBLEMS)
 def test_what_triton_compiled_is_right(compiled: Compiled, kernel: str, target: str) -> None:
     if (kernel, target) not in compiled:
-        assert (kernel, target) in (("multiply_scaled", "gfx942"), ("multiply_scaled", "gfx1201"))
+        assert kernel in ("multiply_scaled", "multiply_described")
+        assert target in ("gfx942", "gfx1201")
         return
     assert judge(kernel, target, compiled[kernel, target], compiled[kernel, target]["text"]) == ""
 
@@ -229,6 +243,14 @@ FAULTS = [
     ),
     Planted(
         "scales exchanged", "multiply_scaled", "gfx1250", r"(v_wmma_scale_.*), (v\d+), (v\d+)$", r"\1, \3, \2", WRONG
+    ),
+    Planted("wait for the tensor mover dropped", "multiply_described", "gfx1250", "s_wait_tensorcnt 0x0", "s_nop 0"),
+    Planted(
+        "copied tile not awaited by the others",
+        "multiply_described",
+        "gfx1250",
+        r"s_barrier_(signal|wait) -1",
+        "s_nop 0",
     ),
     Planted("wait for LDS dropped", "multiply", "gfx1250", r"s_wait_dscnt 0x\w+", "s_nop 0", "", 1),
     Planted("wait for a load dropped", "multiply", "gfx1250", "s_wait_loadcnt 0x0", "s_nop 0"),
