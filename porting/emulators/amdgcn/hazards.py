@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
+from porting.emulators.amdgcn.atomics import returns
 from porting.emulators.amdgcn.operands import EXEC, M0, VCC, Operand, UndecodedError
 from porting.emulators.amdgcn.registry import Context
 from porting.emulators.amdgcn.text import RAW, Instruction
@@ -17,8 +18,9 @@ Keys = frozenset[int]
 NO_RESULT = re.compile(
     r"\w+_store_|ds_(write|store)|s_cmp|s_bitcmp|s_cbranch|s_branch|s_barrier|s_wait|s_nop|s_endpgm|s_set_vgpr"
     r"|global_load_lds|global_load_async|tensor_|s_prefetch|global_prefetch|v_cmpx_\w+_e32|v_nop|s_clause|s_sleep"
-    r"|s_set|s_delay"
+    r"|s_set|s_delay|ds_(add|sub|min|max|and|or|xor|pk_add|cmpstore|cmpst)_(num_)?[uibf]|ds_pk_add_b?f16"
 )
+ATOMIC = re.compile(r"(global|buffer|flat)_atomic_")
 TWO_RESULTS = re.compile(r"v_(add|sub|subrev|addc|subb|subbrev)_co_|v_mad_(co_)?[ui]64_[ui]32|v_div_scale_")
 SWAPS = re.compile(r"v_(swap|permlane16_swap|permlane32_swap)_b32")
 ACCUMULATES = re.compile(r"v_(dual_|pk_)?(fmac|dot2c|dot2acc|dual_dot2acc)|s_fmac")
@@ -92,6 +94,8 @@ def scalar_keys(index: int, count: int) -> set[int]:
 
 def results(instruction: Instruction) -> int:
     """How many of the first operands are results."""
+    if ATOMIC.match(instruction.mnemonic):
+        return int(returns(instruction))
     return 0 if "lds" in instruction.modifiers else traits_of(instruction.mnemonic).results
 
 
@@ -134,6 +138,9 @@ def touched(instruction: Instruction, context: Context) -> Touched:
         if place < count or traits.swaps:
             writes |= keys
         if place >= count or traits.swaps or traits.accumulates:
+            reads |= keys
+        if place < count and instruction.mnemonic.startswith("buffer_atomic"):
+            # The data is replaced by what was there.
             reads |= keys
     moves = _moves(traits, operands)
     reads -= {source for source, _ in moves}

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from porting.emulators.amdgcn import (
+    atomics,
     carries,
     compares,
     control,
@@ -41,12 +42,14 @@ from porting.emulators.faults import Fault, FaultKind
 from porting.emulators.launch import Counts, Launch, Schedule
 
 MODULES = (
-    *(carries, compares, control, conversions, direct, lanes, matrix, packed, salu, scalar_memory),
+    *(atomics, carries, compares, control, conversions, direct, lanes, matrix, packed, salu, scalar_memory),
     *(tensor_moves, transfers, transposes, valu),
 )
 """Their instructions are registered by importing them."""
 LANES_TOGETHER = 4096
 """Of a batch: enough to hide what a numpy call costs, few enough to stay in the cache."""
+FAIRNESS = 61
+"""Blocks until another wave than the one furthest behind has a turn."""
 LONGEST = 20_000_000
 """Blocks that a batch may execute: more is taken for a loop that never ends."""
 REGISTER = re.compile(r"\b([va])(?:(\d+)\b|\[\d+:(\d+)\])")
@@ -231,7 +234,9 @@ class Machine:
             running = waves.status == RUNNING
             if not running.any():
                 return
-            start = int(waves.pcs[running].min())
+            turn = waves.pcs[running]
+            # The ones furthest behind, that all meet again; now and then another, on which they may wait in a loop.
+            start = int(turn.min() if self.blocks % FAIRNESS else turn.max())
             chosen = running & (waves.pcs == start)
             everyone = bool(chosen.all())
             if not everyone or waves.active is not None:

@@ -307,6 +307,23 @@ class LocalMemory:
         if self.shadow is not None:
             self.shadow.after_write(offsets, places, size, words)
 
+    def act_on(
+        self,
+        addresses: Addresses,
+        size: int,
+        groups: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
+    ) -> Addresses:
+        """Where atomic operations act, one address, workgroup and wave a lane: offsets in `bytes`.
+
+        Raises:
+            Fault: out of bounds, misaligned, uninitialised, or a race with what is not atomic.
+        """
+        offsets = self._offsets(addresses, groups, size)
+        if self.shadow is not None:
+            self.shadow.acts(offsets, places, size)
+        return offsets
+
     def read_bytes(self, group: int, place: int, offsets: Addresses) -> npt.NDArray[np.uint8]:
         """Bytes at LDS addresses of any shape, read by one wave. Raises as `read` does."""
         flat = offsets.reshape(-1)

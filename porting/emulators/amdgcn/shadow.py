@@ -36,12 +36,16 @@ class Shadow:
         self.writers = [np.zeros(len(content), np.uint8) for _ in range(planes)]
         self.readers = [np.zeros(len(content), np.uint8) for _ in range(planes)]
         """Bit w % 8 of plane w // 8: wave w did."""
+        self.actors = [np.zeros(len(content), np.uint8) for _ in range(planes)]
+        """Waves that acted atomically: no race among themselves."""
+        self.acted = False
+        """Some wave did."""
         self.written = np.zeros(len(content), np.uint8)
 
     def barrier(self, group: int) -> None:
         """What the waves of a workgroup did before is ordered before what they do from now on."""
         part = slice(group * self.stride, (group + 1) * self.stride)
-        for table in (*self.writers, *self.readers):
+        for table in (*self.writers, *self.readers, *self.actors):
             table[part] = 0
 
     def units(self, offsets: Addresses, size: int) -> Iterator[tuple[Addresses, Any]]:
@@ -63,6 +67,8 @@ class Shadow:
         Raises:
             Fault: nothing wrote a byte, or another wave wrote it since the last barrier.
         """
+        if self.acted:
+            self._check_bytes(self.actors, offsets, places, size, "reads", "changed")
         bits: dict[Any, list[Array]] = {}
         for at, kind in self.units(offsets, size):
             if (self.written.view(kind).take(at) != kind(REPEATED[kind().itemsize])).any():
@@ -79,6 +85,8 @@ class Shadow:
         Raises:
             Fault: another wave read a byte since the last barrier, or wrote another value there.
         """
+        if self.acted:
+            self._check_bytes(self.actors, offsets, places, size, "writes", "changed")
         unit = min(size, 4)
         bits: dict[Any, list[Array]] = {}
         for number, (at, kind) in enumerate(self.units(offsets, size)):
@@ -92,6 +100,28 @@ class Shadow:
             for table, own in zip(self.writers, mine, strict=True):
                 mark(table.view(kind), at, own)
             self.written.view(kind)[at] = REPEATED[unit]
+
+    def acts(self, offsets: Addresses, places: Array, size: int) -> None:
+        """Waves act atomically on bytes, which others may do too, but not read or write.
+
+        Raises:
+            Fault: nothing wrote a byte, or another wave read or wrote it since the last barrier.
+        """
+        for byte in range(size):
+            if (self.written[offsets + byte] == 0).any():
+                self._name_unwritten(offsets + byte, np.uint8)
+        self._check_bytes(self.readers, offsets, places, size, "changes", "read")
+        self._check_bytes(self.writers, offsets, places, size, "changes", "wrote")
+        self.acted = True
+        for byte in range(size):
+            for plane, table in enumerate(self.actors):
+                mark(table, offsets + byte, self._bits(places, plane, np.uint8))
+
+    def _check_bytes(
+        self, tables: list[Table], offsets: Addresses, places: Array, size: int, does: str, did: str
+    ) -> None:
+        for byte in range(size):
+            self._find_other(tables, offsets + byte, places, np.uint8, does, did)
 
     def after_write(self, offsets: Addresses, places: Array, size: int, data: Array) -> None:
         """After the words were written: what another wave overwrote in the same step is a race too."""
