@@ -281,9 +281,8 @@ def _wait(one: Instruction, machine: Machine) -> ControlStep:
         for place, phase in sorted(set(zip(places.tolist(), phases.tolist(), strict=True))):
             threads = active.index[(places == place) & (phases == phase)]
             barrier = barriers.at(place)
-            if by_parity and phase > 1:
-                raise Fault(FaultKind.MISUSE, f"parity {phase}")
-            if barrier.phase % 2 == phase if by_parity else barrier.phase <= phase:
+            # Of a parity the lowest bit counts: compilers also pass a true as -1.
+            if barrier.phase % 2 == phase % 2 if by_parity else barrier.phase <= phase:
                 waiting[threads] = True
                 continue
             warps = np.unique(threads // WARP).tolist()

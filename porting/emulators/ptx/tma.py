@@ -2,8 +2,8 @@
 
 What comes into shared memory is announced at an mbarrier and lands as late as the schedule says; until then nobody may
 look at it. What goes to global memory is read when a wait for its group's reading, and written when a wait for the
-group, says that it must be. Semantics: PTX ISA 9, "cp.async.bulk", "cp.async.bulk.tensor", "cp.async.bulk.commit_group, wait_group". Not covered:
-reductions, multicast, im2col, gather and scatter.
+group, says that it must be. Not covered: reductions, multicast, im2col, gather and scatter.
+Semantics: PTX ISA 9, "cp.async.bulk", "cp.async.bulk.tensor", "cp.async.bulk.commit_group, wait_group".
 """
 
 from collections.abc import Callable
