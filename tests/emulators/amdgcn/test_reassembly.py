@@ -22,7 +22,7 @@ from porting.kernel_compiler.offline import NamedTarget, make_inputs, make_targe
 from porting.kernel_library import find_kernels
 from tests.emulators.amdgcn.bench import section
 
-architecture, seen = sys.argv[1], []
+architecture, seen, refused = sys.argv[1], [], []
 run = triton.runtime.jit.JITFunction.run
 
 def compile_only(self, *arguments, grid, warmup, **options):
@@ -34,14 +34,19 @@ triton.runtime.jit.JITFunction.run = compile_only
 for kernel in find_kernels().values():
     for variant in kernel.variants:
         inputs = make_inputs(kernel, str(variant).removeprefix("torch."), kernel.examples[0])
-        kernel.launch(*inputs, **kernel.tuning_for(architecture, variant))
+        try:
+            kernel.launch(*inputs, **kernel.tuning_for(architecture, variant))
+        except RuntimeError:
+            refused.append((kernel.name, str(variant)))
 for code in seen:
     text = code.asm["amdgcn"]
     made = section(assemble_amdgcn(text, architecture.partition(":")[2], ""), b".text")
     if made != section(code.asm["hsaco"], b".text") or undecoded(text, architecture):
         sys.exit(f"{code.metadata.name}: other bytes, or {undecoded(text, architecture)}")
-sys.exit(0 if len(seen) > 30 else f"only {len(seen)} kernels")
+if set(refused) - {("block_scaled_matmul", "nvfp4")} or len(seen) < 30:
+    sys.exit(f"{len(seen)} kernels, and Triton refuses {refused}")
 """
+"""Scales of 16 elements are in no matrix instruction of gfx950 and gfx1201: Triton does not compile them there."""
 
 
 @pytest.mark.parametrize("target", PROCESSORS)
