@@ -286,3 +286,20 @@ def div_fixup(quotient: Array, denominator: Array, numerator: Array) -> Array:
     values = [np.broadcast_to(nan, sign.shape)] * 2 + [sign * infinity, sign * F32(0), sign * F32(0), sign * infinity]
     result: Array = np.select(cases, values, np.copysign(np.abs(quotient), sign)).astype(F32)
     return result
+
+
+def div_fixup_half(quotient: Array, denominator: Array, numerator: Array) -> Array:
+    """V_DIV_FIXUP_F16: the quotient's special cases."""
+    half = np.float16
+    negative = np.signbit(denominator) != np.signbit(numerator)
+    sign = np.where(negative, half(-1), half(1))
+    nan = np.broadcast_to(half(np.nan), sign.shape)
+    undefined = ((denominator == 0) & (numerator == 0)) | (np.isinf(denominator) & np.isinf(numerator))
+    cases = [
+        np.isnan(numerator) | np.isnan(denominator) | undefined,
+        (denominator == 0) | np.isinf(numerator),
+        np.isinf(denominator) | (numerator == 0),
+    ]
+    values = [nan, sign * half(np.inf), sign * half(0)]
+    result: Array = np.select(cases, values, np.copysign(np.abs(quotient), sign)).astype(half)
+    return result

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from porting.emulators.amdgcn.dpp import SDWA_MODIFIERS
+from porting.emulators.amdgcn.dpp import DPP_MODIFIERS, SDWA_MODIFIERS, read_movement
 from porting.emulators.amdgcn.operands import EXEC, VCC, Operand, UndecodedError
 from porting.emulators.amdgcn.registry import Context, Step, register
 from porting.emulators.amdgcn.state import Waves
 from porting.emulators.amdgcn.text import Instruction
-from porting.emulators.amdgcn.valu import selected, split_mnemonic
+from porting.emulators.amdgcn.valu import has_source, moved, selected, split_mnemonic
 from porting.emulators.amdgcn.values import read_list, reader
 
 WHOLE: dict[str, Any] = {
@@ -91,6 +91,30 @@ def decode_compare(instruction: Instruction, context: Context) -> Step:
 def decode_selected_compare(instruction: Instruction, context: Context) -> Step:
     """Compare selected bytes or words."""
     return make_compare(instruction, context, sdwa=True)
+
+
+@register([name + suffix for name in NAMES for suffix in ("_dpp", "_e64_dpp")], DPP_MODIFIERS)
+def decode_moved_compare(instruction: Instruction, context: Context) -> Step:
+    """Compare what another lane holds; a lane without a source that is not filled with zero gets 0."""
+    mnemonic = split_mnemonic(instruction.mnemonic)[0]
+    _, form, name, kind = mnemonic.split("_")
+    operands = context.operands(instruction)
+    destination = EXEC if form == "cmpx" else VCC
+    if len(operands) == 3:
+        destination = mask_destination(operands[0])
+    elif len(operands) != 2:
+        raise UndecodedError(f"{len(operands)} operands of a comparison")
+    compare = (WHOLE if name in WHOLE and kind[0] != "f" else FLOATING)[name]
+    movement = read_movement(instruction, context.target.lanes)
+    a, b = moved(reader(operands[-2], kind), movement), reader(operands[-1], kind)
+
+    def step(waves: Waves) -> None:
+        where = waves.mask & movement.enabled
+        if not movement.zero_fills:
+            where = where & has_source(waves, movement)
+        waves.put_bits(destination, np.logical_and(compare(a(waves), b(waves)), where))
+
+    return step
 
 
 @register("v_cmp_class_f32_e64 v_cmp_class_f32_e32")

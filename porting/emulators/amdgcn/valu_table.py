@@ -202,6 +202,7 @@ def _fill_16() -> None:
     add("max_f16 max_num_f16", "f16", "f16 f16", np.fmax)
     add("min_f16 min_num_f16", "f16", "f16 f16", np.fmin)
     add("fma_f16", "f16", "f16 f16 f16", _fma_half, LONG)
+    add("div_fixup_f16", "f16", "f16 f16 f16", arithmetic.div_fixup_half, LONG)
     add("fmac_f16", "f16", "f16 f16 old", _fma_half)
     single: dict[str, Any] = {"rndne": np.rint, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc}
     single |= {"rcp": np.reciprocal, "sqrt": np.sqrt, "exp": np.exp2, "log": np.log2}
