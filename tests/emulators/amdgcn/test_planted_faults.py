@@ -96,8 +96,8 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
 }
 
 
-def execute(problem: Problem, code: dict[str, Any], text: str, target: str, schedule: Schedule) -> Array:
-    """The output of one execution."""
+def make_launch(problem: Problem, code: dict[str, Any], text: str, target: str) -> Launch:
+    """The launch of a text; its last buffer is the output, poisoned."""
     contents = [array.reshape(-1).view(np.uint8).copy() for array in problem.arrays]
     contents[-1][:] = POISON
     buffers = tuple(
@@ -105,9 +105,16 @@ def execute(problem: Problem, code: dict[str, Any], text: str, target: str, sche
     )
     arguments = [buffer.address.to_bytes(8, "little") for buffer in buffers]
     arguments += [number.to_bytes(4, "little") for number in problem.numbers] + [bytes(8), bytes(8)]
-    run(Launch(text, f"hip:{target}", problem.grid, tuple(arguments), buffers, code["warps"], code["shared"]), schedule)
-    output = problem.arrays[-1]
-    return contents[-1].view(output.dtype).reshape(output.shape)
+    warps, shared = code["warps"], code["shared"]
+    return Launch(text, f"hip:{target}", problem.grid, tuple(arguments), buffers, warps, shared)
+
+
+def execute(problem: Problem, code: dict[str, Any], text: str, target: str, schedule: Schedule) -> Array:
+    """The output of one execution."""
+    launch, output = make_launch(problem, code, text, target), problem.arrays[-1]
+    run(launch, schedule)
+    written: Array = launch.buffers[-1].content.view(output.dtype).reshape(output.shape)
+    return written
 
 
 def judge(kernel: str, target: str, code: dict[str, Any], text: str) -> str:
