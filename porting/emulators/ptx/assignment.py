@@ -28,13 +28,13 @@ def unassigned_reads(program: Program, accesses: list[Access]) -> dict[int, tupl
     before = [everything] * count
     before[0] = 0
     certain = [sum(1 << number[name] for name in one.written) if one.predicate is None else 0 for one in accesses]
-    successors = [_successors(program, index) for index in range(count)]
+    following_ones = [successors(program, index) for index in range(count)]
     waiting = deque([0])
     seen = {0}
     while waiting:
         index = waiting.popleft()
         after = before[index] | certain[index]
-        for following in successors[index]:
+        for following in following_ones[index]:
             met = before[following] & after
             if met != before[following] or following not in seen:
                 before[following] = met
@@ -50,7 +50,8 @@ def unassigned_reads(program: Program, accesses: list[Access]) -> dict[int, tupl
     return doubtful
 
 
-def _successors(program: Program, index: int) -> tuple[int, ...]:
+def successors(program: Program, index: int) -> tuple[int, ...]:
+    """The instructions at which threads may go on after one."""
     instruction = program.instructions[index]
     operation = instruction.mnemonic.partition(".")[0]
     on = [index + 1] if index + 1 < len(program.instructions) else []

@@ -1,100 +1,195 @@
-"""Registers of wgmma: which hold results that nobody waited for, and which were written since the last wgmma.fence.
+"""Registers of wgmma: which hold results that nobody waited for, which are still read, which nothing fenced.
 
-Compilers move accumulators on before they are there: a mov passes on that they are in flight, any other look at them
-is a fault. PTX ISA 9, "Async proxy" of wgmma.mma_async and "wgmma.fence".
+Compilers move accumulators on before they are there: a mov passes on that they are in flight, any other use of them is
+a fault. Which instructions may meet such a register is worked out once, so that only those look.
+PTX ISA 9, "wgmma.fence" and "wgmma.wait_group": accessing an accumulator, or a register that holds a part of A, without
+waiting for the product is undefined, as is using a register that was accessed since the last wgmma.fence.
 """
+
+from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from porting.emulators.faults import Fault, FaultKind
 from porting.emulators.ptx.active import Active
-from porting.emulators.ptx.assignment import Access
+from porting.emulators.ptx.assignment import Access, successors
 from porting.emulators.ptx.machine import Machine
 from porting.emulators.ptx.table import Step
 
+GROUP = 4
+"""Warps of a warpgroup."""
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass
+class Product:
+    """The registers of one wgmma.mma_async."""
+
+    accumulators: tuple[str, ...]
+    factors: tuple[str, ...]
+    """Those that hold A."""
+    index: int
+    """Of the instruction."""
+    rows: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Where the accumulators stand in the tables, and where A's registers do."""
+    factor_rows: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
+
 
 class Flight:
-    """Of every warpgroup of a program."""
+    """Of every warpgroup of a program, if that is looked at."""
 
     def __init__(self, machine: Machine, groups: int) -> None:
         self.machine, self.groups = machine, groups
-        self.done: npt.NDArray[np.int64] = np.zeros(groups, np.int64)
+        self.done = np.zeros(groups, np.int64)
         """Groups of products that each warpgroup has waited for."""
-        self.due: dict[str, npt.NDArray[np.int64]] = {}
-        """Register -> of each warpgroup, the group whose result it will hold."""
-        self.unfenced: dict[str, npt.NDArray[np.bool_]] = {}
-        """Register of a wgmma -> of each warpgroup, whether it was written since the last wgmma.fence."""
+        self._products: list[Product] = []
+        self._row: dict[str, int] = {}
+        """Register -> its row in the tables."""
+        self._due = self._held = self._width = np.zeros((0, groups), np.int64)
+        """Of each register and warpgroup: the group of products whose result it will hold; that may still read it; the
+        length of its accumulator."""
+        self._unfenced = np.zeros((0, groups), bool)
+        """Whether it was written since the last wgmma.fence."""
         machine.guards.append(self._guard)
 
     def reset(self) -> None:
         """Nothing is in flight."""
-        self.done[:] = 0
-        for row in (*self.due.values(), *self.unfenced.values()):
-            row[:] = 0
+        for table in (self.done, self._due, self._held, self._unfenced):
+            table[:] = 0
 
-    def use(self, accumulators: tuple[str, ...], others: tuple[str, ...]) -> None:
-        """Name registers of a wgmma, while decoding."""
-        for name in accumulators:
-            self.due.setdefault(name, np.zeros(self.groups, np.int64))
-        for name in (*accumulators, *others):
-            self.unfenced.setdefault(name, np.zeros(self.groups, bool))
+    def use(self, accumulators: tuple[str, ...], factors: tuple[str, ...], index: int) -> Product:
+        """Name the registers of a product, while decoding."""
+        self._products.append(Product(accumulators, factors, index))
+        return self._products[-1]
 
-    def start(self, group: int, accumulators: tuple[str, ...], others: tuple[str, ...], due: int) -> None:
+    def start(self, group: int, product: Product, due: int) -> None:
         """A product begins whose result is due with that group of products.
 
         Raises:
-            Fault: RACE, if a register was written since the last fence.
+            Fault: RACE, if a register was written since the last fence; PENDING, if one is in flight.
         """
-        for name in (*accumulators, *others):
-            if self.unfenced[name][group]:
+        if not self._row:
+            return
+        rows, factors = product.rows, product.factor_rows
+        for place in (rows, factors):
+            if self._unfenced[place, group].any():
+                name = [*product.accumulators, *product.factors][int(self._unfenced[place, group].argmax())]
                 raise Fault(FaultKind.RACE, f"register {name} was written since the last wgmma.fence")
-        for name in accumulators:
-            self.due[name][group] = due
+        done = self.done[group]
+        if (self._due[factors, group] > done).any():
+            raise Fault(FaultKind.PENDING, "A's registers are in flight: their wgmma was not waited for")
+        flying = self._due[rows, group] > done
+        if (flying & (self._width[rows, group] != len(rows))).any():
+            raise Fault(FaultKind.PENDING, "accumulators of a wgmma of another shape are in flight")
+        self._due[rows, group] = due
+        self._width[rows, group] = len(rows)
+        self._held[factors, group] = due
 
     def fence(self, group: int) -> None:
         """What was written to registers comes before the products that follow."""
-        for row in self.unfenced.values():
-            row[group] = False
+        self._unfenced[:, group] = False
+
+    # What is worked out once all is decoded.
 
     def _guard(self, accesses: list[Access], steps: list[Step | None]) -> None:
-        """Wrap what reads registers that may be in flight, and what writes registers of a wgmma."""
-        texts = self.machine.program.instructions
-        suspects = set(self.due)
-        before = -1
-        while before != len(suspects):
-            before = len(suspects)
-            for access, one in zip(accesses, texts, strict=True):
-                if one.mnemonic.startswith("mov.") and access.read & suspects:
-                    suspects |= access.written
-        for name in suspects:
-            self.due.setdefault(name, np.zeros(self.groups, np.int64))
-        for index, (access, one) in enumerate(zip(accesses, texts, strict=True)):
-            step = steps[index]
-            read = tuple(sorted(access.read & suspects))
-            written = tuple(sorted(name for name in access.written if name in suspects or name in self.unfenced))
-            if step is not None and not one.mnemonic.startswith("wgmma.") and (read or written):
-                steps[index] = self._watched(step, read, written, one.mnemonic.startswith("mov."))
+        """Wrap what may use registers in flight, and what writes registers that may then lack a fence."""
+        self._number(accesses)
+        flying, late = self._reach(accesses)
+        for index, (access, step) in enumerate(zip(accesses, steps, strict=True)):
+            if step is None or self._operation(index) == "wgmma":
+                continue
+            read = [
+                name for name in sorted(access.read) if flying[index] >> self._row.get(name, 0) & (name in self._row)
+            ]
+            written = [
+                name for name in sorted(access.written)
+                if name in self._row and (read or flying[index] >> self._row[name] & 1 or late >> self._row[name] & 1)
+            ]  # fmt: skip
+            if read or written:
+                steps[index] = self._watched(step, read, written, self._operation(index) == "mov")
 
-    def _watched(self, step: Step, read: tuple[str, ...], written: tuple[str, ...], moved: bool) -> Step:
-        sources = [(name, self.due[name]) for name in read]
-        targets = [self.due[name] for name in written if name in self.due]
-        late = [self.unfenced[name] for name in written if name in self.unfenced]
+    def _operation(self, index: int) -> str:
+        return self.machine.program.instructions[index].mnemonic.partition(".")[0]
+
+    def _number(self, accesses: list[Access]) -> None:
+        """A row for each register of a product, and for those that movs may pass its result on to."""
+        moved: dict[str, set[str]] = {}
+        for index, access in enumerate(accesses):
+            if self._operation(index) == "mov":
+                for name in access.read:
+                    moved.setdefault(name, set()).update(access.written)
+        waiting = deque(name for product in self._products for name in (*product.accumulators, *product.factors))
+        while waiting:
+            name = waiting.popleft()
+            if name not in self._row:
+                self._row[name] = len(self._row)
+                waiting.extend(moved.get(name, ()))
+        shape = len(self._row), self.groups
+        self._due, self._held, self._width = (np.zeros(shape, np.int64) for _ in range(3))
+        self._unfenced = np.zeros(shape, bool)
+        for product in self._products:
+            product.rows = np.array([self._row[name] for name in product.accumulators], np.int64)
+            product.factor_rows = np.array([self._row[name] for name in product.factors], np.int64)
+
+    def _bits(self, names: frozenset[str] | tuple[str, ...]) -> int:
+        return sum(1 << self._row[name] for name in names if name in self._row)
+
+    def _reach(self, accesses: list[Access]) -> tuple[list[int], int]:
+        """Before each instruction, the registers that may be in flight or read; those that may lack a fence."""
+        program = self.machine.program
+        count = len(accesses)
+        products = {one.index: one for one in self._products}
+        read = [self._bits(access.read) for access in accesses]
+        written = [self._bits(access.written) for access in accesses]
+        before, unfenced = [0] * count, [0] * count
+        late = 0
+        waiting, seen = deque([0]), {0}
+        while waiting:
+            index = waiting.popleft()
+            flying, open_ = before[index], unfenced[index]
+            one = program.instructions[index]
+            if (product := products.get(index)) is not None:
+                used = self._bits((*product.accumulators, *product.factors))
+                late |= open_ & used
+                flying |= used
+            elif one.mnemonic == "wgmma.fence.sync.aligned":
+                open_ = 0
+            elif one.mnemonic == "wgmma.wait_group.sync.aligned":
+                flying = flying if int(one.operands[0], 0) else 0
+            else:
+                open_ |= written[index]
+                if self._operation(index) == "mov" and flying & read[index]:
+                    flying |= written[index]
+            for following in successors(program, index):
+                joined = before[following] | flying, unfenced[following] | open_
+                if joined != (before[following], unfenced[following]) or following not in seen:
+                    before[following], unfenced[following] = joined
+                    seen.add(following)
+                    waiting.append(following)
+        return before, late
+
+    def _watched(self, step: Step, read: list[str], written: list[str], moves: bool) -> Step:
+        sources = np.array([self._row[name] for name in read], np.int64)
+        targets = np.array([self._row[name] for name in written], np.int64)
 
         def execute(active: Active) -> None:
-            for group in {warp // 4 for warp in active.warps.tolist()}:
-                newest = 0
-                for name, due in sources:
-                    if due[group] > self.done[group]:
-                        if not moved:
-                            raise Fault(
-                                FaultKind.PENDING, f"register {name} is in flight: its wgmma was not waited for"
-                            )
-                        newest = max(newest, int(due[group]))
-                for row in targets:
-                    row[group] = newest
-                for fenced in late:
-                    fenced[group] = True
+            for group in sorted({warp // GROUP for warp in active.warps.tolist()}):
+                done = self.done[group]
+                flying = self._due[sources, group]
+                newest = int(flying.max(initial=0))
+                if newest > done and not moves:
+                    name = read[int(flying.argmax())]
+                    raise Fault(FaultKind.PENDING, f"register {name} is in flight: its wgmma was not waited for")
+                wrong = self._held[targets, group] > done
+                if newest <= done:
+                    wrong |= self._due[targets, group] > done
+                if wrong.any():
+                    name = written[int(wrong.argmax())]
+                    raise Fault(FaultKind.PENDING, f"register {name} is written while a wgmma in flight uses it")
+                self._due[targets, group] = newest
+                self._unfenced[targets, group] = True
             step(active)
 
         return execute

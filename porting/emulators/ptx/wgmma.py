@@ -255,7 +255,7 @@ def _multiply(one: Instruction, machine: Machine) -> Step:
     before = [machine.source(name, "b32") for name in names] if keeps is not None else []
     first, registers = _first_factor(one, machine, form)
     names_a = elements_of(one.operands[1]) if first is None else ()
-    units.flight.use(names, names_a)
+    product_registers = units.flight.use(names, names_a, one.index)
     second = _Tile(machine, one.operands[2], form.kinds[2], form.columns, form.depth, form.transposed_b)
 
     def step(active: Active) -> None:
@@ -267,7 +267,7 @@ def _multiply(one: Instruction, machine: Machine) -> Step:
             chunks_a = first.chunks(group) if first is not None else None
             matrix_b = second.read(chunks_b)
             matrix_a = first.read(chunks_a) if first is not None and chunks_a is not None else given[place]  # type: ignore[index]
-            units.flight.start(group, names, names_a, units.progress[group].committed + 1)
+            units.flight.start(group, product_registers, units.progress[group].committed + 1)
             units.issue(group, first.of_warps(chunks_a) if first and chunks_a is not None else None, chunks_b)
             np.matmul(matrix_a, matrix_b.T, out=product[place])
         if form.signs < 0:
