@@ -82,7 +82,8 @@ def kernel(
         a = tl.load(a_ptr + row[:, None] * value_columns + byte[None, :], mask=inside_a & inside[None, :], other=0.0)
         b = tl.load(b_ptr + column[None, :] * value_columns + byte[:, None], mask=inside[:, None] & inside_b, other=0.0)
         if FORMAT == "fp8":
-            total = tl.dot(a, b, total, max_num_imprecise_acc=BLOCK_K)
+            # Not dot(a, b, total): sm_90 sums fp8 products imprecisely, so that each step's is added in full float32.
+            total += tl.dot(a, b)
         else:
             block = step * blocks_k + tl.arange(0, blocks_k)
             inside = (block < scale_columns)[None, :]
