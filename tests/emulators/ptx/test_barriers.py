@@ -73,6 +73,12 @@ def test_misuse(line: str, kind: FaultKind) -> None:
     assert raised.value.kind is kind
 
 
+def test_those_who_meet_expect_the_same_number() -> None:
+    with pytest.raises(Fault, match="barrier 0 of 64 threads, here of 96") as raised:
+        run_lines(lines("@%p bar.sync 0, 64; bar.sync 0, 96;"), threads=96, shared=512)
+    assert raised.value.kind is FaultKind.MISUSE
+
+
 def test_reductions() -> None:
     content, _ = run_lines(
         lines(

@@ -73,6 +73,15 @@ def test_only_the_waiting_thread_s_copies_arrive() -> None:
     assert raised.value.kind is FaultKind.PENDING
 
 
+def test_each_thread_commits_for_itself() -> None:
+    copy = "cp.async.cg.shared.global [%at], [%from], 16; .reg .pred %p; setp.lt.u32 %p, %t, 16;"
+    lines = HEAD + copy + "@%p cp.async.commit_group; cp.async.wait_group 0; @%p ld.shared.b32 %v, [%at];"
+    run_lines(lines, shared=1024)
+    with pytest.raises(Fault) as raised:
+        run_lines(lines.replace("@%p ld.shared", "ld.shared"), shared=1024)
+    assert raised.value.kind is FaultKind.PENDING
+
+
 @pytest.mark.parametrize(
     ("line", "kind"),
     [

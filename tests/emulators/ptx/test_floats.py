@@ -68,6 +68,27 @@ def test_fused_single_precision_rounds_once(mode: str) -> None:
         assert d == round_exactly(exactly(a, b, c), "f32", mode), (a, b, c)
 
 
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        ("f32", (1 + 2.0**-12, 1 + 2.0**-12, 2.0**-80)),  # just above the middle of two numbers
+        ("f32", (1 + 2.0**-12, 1 + 2.0**-12, -(2.0**-80))),
+        ("f32", (1.5 * 2.0**-75, 2.0**-75, 2.0**-149)),  # among subnormal numbers, nearly half a step
+        ("f32", (2.0**-75 * (1 + 2.0**-23), 2.0**-75, 0.0)),
+        ("f16", (1 + 2.0**-5, 1 + 2.0**-6, 2.0**-24)),
+        ("bf16", (1 + 2.0**-4, 1 + 2.0**-4, 2.0**-60)),  # float32 has the middle itself
+        ("bf16", (1 + 2.0**-4, 1 + 2.0**-4, -(2.0**-60))),
+    ],
+)
+def test_each_hard_case_alone(kind: str, row: tuple[float, float, float]) -> None:
+    """One hard number in a row must not be what saves its neighbour."""
+    dtype = FORMATS[kind].dtype
+    unsigned = f"u{dtype.itemsize}"
+    inputs = {name: np.array([value]).astype(dtype).view(unsigned) for name, value in zip("abc", row, strict=True)}
+    got = execute(f"fma.rn.{kind} %d, %a, %b, %c;", inputs, {"d": unsigned})["d"].view(dtype)
+    assert float(got[0]) == round_exactly(exactly(*row), kind)
+
+
 @pytest.mark.parametrize("kind", ["f16", "bf16"])
 @pytest.mark.parametrize("packed", ["", "x2"])
 def test_half_precision_rounds_once(kind: str, packed: str) -> None:

@@ -135,6 +135,14 @@ def test_warps_may_write_what_is_there() -> None:
         shadow.settle(doubts)
 
 
+def test_of_several_who_wrote_none_is_forgotten() -> None:
+    shadow = made()
+    both = np.array([SHARED_BASE, SHARED_BASE])
+    shadow.settle(shadow.shared_write(both, 4, np.array([0, 1]), tolerant=True))
+    with pytest.raises(Fault, match=r"warp 1 writes .* which warp 0 wrote"):  # though its own mark was the last
+        write(shadow, 1)
+
+
 def test_a_warp_may_read_what_it_wrote_itself() -> None:
     """Though another wrote it too: the same, or that was the race."""
     shadow = made()
