@@ -6,13 +6,14 @@ Semantics: PTX ISA 9, "Parallel Synchronization: bar, barrier" and "Control Flow
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from porting.emulators.faults import Fault, FaultKind
 from porting.emulators.ptx.active import WARP, Active
 from porting.emulators.ptx.flow import Mask
 from porting.emulators.ptx.machine import Machine
 from porting.emulators.ptx.parse import Instruction
-from porting.emulators.ptx.table import ControlStep, Outcome, Step, control, instruction
+from porting.emulators.ptx.table import ControlStep, Outcome, Step, control
 
 
 @dataclass
@@ -170,14 +171,51 @@ def _reduce(one: Instruction, machine: Machine) -> ControlStep:
     return step
 
 
-@instruction("bar.warp.sync")
-def _warp_sync(one: Instruction, machine: Machine) -> Step:
-    members = machine.source(one.operands[0], "b32")
+class WarpBarriers:
+    """Threads that wait for the others of their warp."""
 
-    def step(active: Active) -> None:
-        expect_members(active, machine, members)
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.open: list[tuple[int, Mask]] = []
+        """The instruction at which threads wait, which need not be the same for all of a warp."""
+
+    def reset(self) -> None:
+        """No one waits."""
+        self.open.clear()
+
+    def finish(self) -> None:
+        """Who waits has not ended: nothing is left."""
+
+    def waiting(self) -> list[dict[int, int]]:
+        """Instruction -> threads that wait there, of each group of them."""
+        return [{index: int(mask.sum())} for index, mask in self.open]
+
+    def arrive(self, active: Active, members: npt.NDArray[np.uint32], index: int) -> Outcome:
+        """Threads arrive; those whose members have all arrived go on, wherever they stand."""
+        everyone = [*self.open, (index, active.mask)]
+        arrived = np.logical_or.reduce([mask for _, mask in everyone])
+        present = _lanes(arrived)[self.machine.warp]
+        complete = (members & ~present) == 0
+        self.open = [(place, mask & ~complete) for place, mask in everyone if (mask & ~complete).any()]
+        return [(place + 1, mask & complete) for place, mask in everyone if (mask & complete).any()]
+
+
+@control("bar.warp.sync")
+def _warp_sync(one: Instruction, machine: Machine) -> ControlStep:
+    members = machine.source(one.operands[0], "b32")
+    barriers = machine.unit(WarpBarriers)
+
+    def step(active: Active) -> Outcome:
+        if active.whole and not barriers.open:
+            return None
+        return barriers.arrive(active, members, one.index)
 
     return step
+
+
+def _lanes(mask: Mask) -> npt.NDArray[np.uint32]:
+    """(warps,) bit masks."""
+    return np.packbits(mask.reshape(-1, WARP), axis=1, bitorder="little").view(np.uint32).ravel()
 
 
 def expect_members(active: Active, machine: Machine, members: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> None:
@@ -186,7 +224,7 @@ def expect_members(active: Active, machine: Machine, members: np.ndarray[tuple[i
     Raises:
         Fault: DIVERGENT.
     """
-    present = np.packbits(active.mask.reshape(-1, WARP), axis=1, bitorder="little").view(np.uint32).ravel()
+    present = _lanes(active.mask)
     chosen = members if active.full else members[active.index]
     there = present.repeat(WARP) if active.full else present[machine.warp[active.index]]
     if (chosen & ~there).any():

@@ -132,3 +132,33 @@ def test_loops_of_different_lengths() -> None:
 def test_a_trap_is_a_fault() -> None:
     with pytest.raises(Fault, match="trap"):
         run_lines(lines("@%p trap;"))
+
+
+LATE = """
+.reg .b64 %to; .reg .b32 %v; .reg .pred %q;
+mad.wide.u32 %to, %t, 4, %base;
+setp.eq.s32 %q, %t, 0;
+@%q bra late;
+here: bar.warp.sync -1;
+ld.shared.b32 %v, [global_smem]; st.global.b32 [%to], %v;
+ret;
+late: mov.b32 %v, 5; st.shared.b32 [global_smem], %v;
+"""
+
+
+@pytest.mark.parametrize("schedule", [Schedule(), Schedule(reverse=True)])
+def test_a_warps_barrier_waits_for_a_thread_that_comes_late(schedule: Schedule) -> None:
+    """PTX ISA 9.0, bar.warp.sync: waits until all threads of the mask have executed one with the same mask."""
+    content, _ = run_lines(LATE + "bra.uni here;", shared=16, schedule=schedule)
+    assert content[:128].view(np.uint32).tolist() == [5] * 32
+    elsewhere = LATE + "bar.warp.sync -1; st.global.b32 [%to], %t;"  # another instruction of that kind will do
+    content, _ = run_lines(elsewhere, shared=16, schedule=schedule)
+    assert content[:128].view(np.uint32).tolist() == [0] + [5] * 31
+
+
+def test_a_warps_barrier_that_a_thread_never_reaches() -> None:
+    with pytest.raises(Fault) as raised:
+        run_lines(LATE, shared=16)
+    assert raised.value.kind is FaultKind.DEADLOCK
+    assert "31 threads" in raised.value.detail
+    assert raised.value.instruction == "bar.warp.sync -1"

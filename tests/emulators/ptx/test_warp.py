@@ -71,7 +71,6 @@ def test_part_of_a_warp_shuffles_among_itself() -> None:
         "shfl.sync.bfly.b32 %d, %a, 16, 31, 0xffff;",  # reads threads that are not here
         "redux.sync.max.u32 %d, %a, -1;",
         "match.any.sync.b32 %d, %a, -1;",
-        "bar.warp.sync -1;",
         "bar.sync 0;",
     ],
 )
