@@ -5,6 +5,7 @@
 caches, and the order of accesses to global memory between workgroups.
 """
 
-from porting.emulators.amdgcn.machine import run, undecoded
+from porting.emulators.amdgcn.code import undecoded
+from porting.emulators.amdgcn.machine import run
 
 __all__ = ["run", "undecoded"]

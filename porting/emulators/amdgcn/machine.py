@@ -5,144 +5,28 @@ last one first. A batch runs from barrier to barrier; waves that branch differen
 behind execute until the others are reached.
 """
 
-import re
 from collections import Counter
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from porting.emulators.amdgcn import (
-    atomics,
-    carries,
-    compares,
-    control,
-    conversions,
-    direct,
-    lanes,
-    matrix,
-    packed,
-    salu,
-    scalar_memory,
-    tensor_moves,
-    transfers,
-    transposes,
-    valu,
-)
+from porting.emulators.amdgcn.code import Code, decode_text
 from porting.emulators.amdgcn.halves import keep_apart
-from porting.emulators.amdgcn.hazards import Touched, touched, wide_slots
+from porting.emulators.amdgcn.hazards import Touched
 from porting.emulators.amdgcn.launching import Layout, arrange, initialise
 from porting.emulators.amdgcn.memory import FILL, OTHER_FILL, GlobalMemory, LocalMemory, ScratchMemory
 from porting.emulators.amdgcn.operands import UndecodedError
-from porting.emulators.amdgcn.registry import HANDLERS, Context, decode, reason_undecoded
 from porting.emulators.amdgcn.state import ENDED, OTHER_POISON, POISON, RUNNING, WAITING, Operation, Waves
-from porting.emulators.amdgcn.targets import find_target
-from porting.emulators.amdgcn.text import Instruction, Program, parse
 from porting.emulators.faults import Fault, FaultKind
 from porting.emulators.launch import Counts, Launch, Schedule
 
-MODULES = (
-    *(atomics, carries, compares, control, conversions, direct, lanes, matrix, packed, salu, scalar_memory),
-    *(tensor_moves, transfers, transposes, valu),
-)
-"""Their instructions are registered by importing them."""
 LANES_TOGETHER = 4096
 """Of a batch: enough to hide what a numpy call costs, few enough to stay in the cache."""
 FAIRNESS = 61
 """Blocks until another wave than the one furthest behind has a turn."""
 LONGEST = 20_000_000
 """Blocks that a batch may execute: more is taken for a loop that never ends."""
-REGISTER = re.compile(r"\b([va])(?:(\d+)\b|\[\d+:(\d+)\])")
-KEPT = 8
-"""Programs that stay decoded: one is run by several schedules."""
 Bools = npt.NDArray[np.bool_]
-
-
-class Code:
-    """A decoded program: a step for each instruction, and where blocks begin and end."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.context, self.rows = make_context(program)
-        context = self.context
-        self.instructions = program.instructions
-        self.steps = [decode(each, context) for each in self.instructions]
-        self.touched = [touched(each, context) for each in self.instructions]
-        self.keys = [each.all for each in self.touched]
-        self.ends = _find_ends(program)
-        """Index of an instruction -> index after the last one of its block."""
-        self.targets = [_label_of(each, program) for each in self.instructions]
-
-    def slots(self, index: int) -> list[tuple[int, int]]:
-        """gfx1250's upper register bits of one instruction."""
-        return wide_slots(self.instructions[index], self.context)
-
-
-def _label_of(instruction: Instruction, program: Program) -> int:
-    if instruction.mnemonic in control.BRANCHES:
-        return program.labels.get(instruction.operands[0], -1)
-    return -1
-
-
-def _find_ends(program: Program) -> list[int]:
-    """For each instruction, where its block ends: after a branch, barrier or end, or before a label."""
-    count = len(program.instructions)
-    starts = set(program.labels.values())
-    ends, end = [0] * count, count
-    for index in range(count - 1, -1, -1):
-        if program.instructions[index].mnemonic in control.ENDS or index + 1 in starts:
-            end = index + 1
-        ends[index] = end
-    return ends
-
-
-def count_rows(program: Program) -> tuple[int, int]:
-    """(row of a0, rows of the vector register file): only registers that the text names have one."""
-    counts = {"v": 1, "a": 0}
-    for instruction in program.instructions:
-        for letter, one, last in REGISTER.findall(instruction.text):
-            counts[letter] = max(counts[letter], int(one or last) + 1)
-    return counts["v"], counts["v"] + counts["a"]
-
-
-def make_context(program: Program) -> tuple[Context, int]:
-    """(what decoders know, rows of the vector register file)."""
-    accumulators_at, rows = count_rows(program)
-    return Context(program, find_target(program.processor), accumulators_at), rows
-
-
-def undecoded(text: str, architecture: str) -> tuple[str, ...]:
-    """The instructions of a text that cannot be executed, with the reason, each once.
-
-    Raises:
-        Fault: the text is of another processor, or none that is known.
-    """
-    program = _parse_for(text, architecture)
-    context, _ = make_context(program)
-    found: dict[str, None] = {}
-    for instruction in program.instructions:
-        reason = reason_undecoded(instruction, context)
-        if reason is not None:
-            found[f"{instruction.text}: {reason}"] = None
-    return tuple(found)
-
-
-def _parse_for(text: str, architecture: str) -> Program:
-    program = parse(text)
-    wanted = find_target(architecture).name
-    if program.processor != wanted:
-        raise Fault(FaultKind.MISUSE, f"the text is for {program.processor}, the launch for {wanted}")
-    return program
-
-
-@lru_cache(maxsize=KEPT)
-def decode_text(text: str, architecture: str) -> Code:
-    """A text, decoded.
-
-    Raises:
-        Fault: it is of another processor, or none that is known.
-    """
-    return Code(_parse_for(text, architecture))
 
 
 def run(launch: Launch, schedule: Schedule) -> Counts:
@@ -410,8 +294,3 @@ def name_key(key: int, accumulators_at: int) -> str:
     if key < 0:
         return {106: "vcc_lo", 107: "vcc_hi", 124: "m0", 126: "exec_lo", 127: "exec_hi"}.get(-1 - key, f"s{-1 - key}")
     return f"a{key - accumulators_at}" if key >= accumulators_at else f"v{key}"
-
-
-def known() -> frozenset[str]:
-    """All mnemonics that can be executed, with some operands at least."""
-    return frozenset(HANDLERS)

@@ -169,6 +169,10 @@ def _fill_bits() -> None:
         add(f"bitset0_b{bits}", kind, "u32 old", off)
         count = lambda a: np.bitwise_count(a).astype(U32)  # noqa: E731
         add(f"bcnt1_i32_b{bits}", "u32", kind, count, nonzero)
+
+
+def _fill_narrow() -> None:
+    """Of 32 bits only."""
     add("flbit_i32_b32 clz_i32_u32", "u32", "u32", arithmetic.leading_zeros)
     add("ff1_i32_b32 ctz_i32_b32", "u32", "u32", arithmetic.trailing_zeros)
     add("sext_i32_i8", "i32", "u32", lambda a: np.asarray(a).astype(np.uint8).view(np.int8).astype(I32))
@@ -225,6 +229,7 @@ def _fill_floats() -> None:
 
 
 _fill_bits()
+_fill_narrow()
 _fill_whole()
 _fill_floats()
 

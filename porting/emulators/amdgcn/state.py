@@ -101,6 +101,11 @@ class Waves:
         """MODE.FP16_OVFL: conversions to 16 and 8 bits give the largest number instead of infinity or NaN."""
         self.undefined: set[int] = set()
         """Keys of registers that nothing has written."""
+        self._make_queues()
+        self.exec_changed()
+
+    def _make_queues(self) -> None:
+        """What is outstanding, and what has been counted."""
         self.queues: dict[str, list[Operation]] = {}
         self.pending: dict[int, list[Operation]] = {}
         """Register -> operations that will write it."""
@@ -109,7 +114,6 @@ class Waves:
         self.read_bytes: dict[str, int] = {}
         self.written_bytes: dict[str, int] = {}
         self.bank_conflicts = 0
-        self.exec_changed()
 
     def _make_vectors(self, rows: int, poison: int) -> None:
         """The vector register file and its views by type: lists of rows (waves, lanes)."""

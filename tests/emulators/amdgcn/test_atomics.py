@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from porting.emulators.amdgcn import run
-from porting.emulators.amdgcn.machine import decode_text
+from porting.emulators.amdgcn.code import decode_text
 from porting.emulators.faults import Fault, FaultKind
 from porting.emulators.launch import Buffer, Schedule
 from tests.emulators.amdgcn.bench import execute, lanes_of
