@@ -37,6 +37,22 @@ class Product:
     factor_rows: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
+@dataclass(frozen=True)
+class _Registers:
+    """What may be true of registers somewhere, a bit each."""
+
+    flying: int = 0
+    """In flight, or still read."""
+    fresh: int = 0
+    """So by a product that no group was committed with."""
+    unfenced: int = 0
+    """Written since the last wgmma.fence."""
+
+    def joined(self, other: "_Registers") -> "_Registers":
+        """What may be true where two ways meet."""
+        return _Registers(self.flying | other.flying, self.fresh | other.fresh, self.unfenced | other.unfenced)
+
+
 class Flight:
     """Of every warpgroup of a program, if that is looked at."""
 
@@ -73,10 +89,12 @@ class Flight:
         if not self._row:
             return
         rows, factors = product.rows, product.factor_rows
-        for place in (rows, factors):
-            if self._unfenced[place, group].any():
-                name = [*product.accumulators, *product.factors][int(self._unfenced[place, group].argmax())]
-                raise Fault(FaultKind.RACE, f"register {name} was written since the last wgmma.fence")
+        for names, place in ((product.accumulators, rows), (product.factors, factors)):
+            late = self._unfenced[place, group]
+            if late.any():
+                raise Fault(
+                    FaultKind.RACE, f"register {names[int(late.argmax())]} was written since the last wgmma.fence"
+                )
         done = self.done[group]
         if (self._due[factors, group] > done).any():
             raise Fault(FaultKind.PENDING, "A's registers are in flight: their wgmma was not waited for")
@@ -139,36 +157,38 @@ class Flight:
     def _reach(self, accesses: list[Access]) -> tuple[list[int], int]:
         """Before each instruction, the registers that may be in flight or read; those that may lack a fence."""
         program = self.machine.program
-        count = len(accesses)
-        products = {one.index: one for one in self._products}
-        read = [self._bits(access.read) for access in accesses]
-        written = [self._bits(access.written) for access in accesses]
-        before, unfenced = [0] * count, [0] * count
+        products = {one.index: self._bits((*one.accumulators, *one.factors)) for one in self._products}
+        before = [_Registers() for _ in accesses]
         late = 0
         waiting, seen = deque([0]), {0}
         while waiting:
             index = waiting.popleft()
-            flying, open_ = before[index], unfenced[index]
-            one = program.instructions[index]
-            if (product := products.get(index)) is not None:
-                used = self._bits((*product.accumulators, *product.factors))
-                late |= open_ & used
-                flying |= used
-            elif one.mnemonic == "wgmma.fence.sync.aligned":
-                open_ = 0
-            elif one.mnemonic == "wgmma.wait_group.sync.aligned":
-                flying = flying if int(one.operands[0], 0) else 0
-            else:
-                open_ |= written[index]
-                if self._operation(index) == "mov" and flying & read[index]:
-                    flying |= written[index]
+            late |= before[index].unfenced & products.get(index, 0)
+            after = self._after(before[index], index, accesses[index], products.get(index, 0))
             for following in successors(program, index):
-                joined = before[following] | flying, unfenced[following] | open_
-                if joined != (before[following], unfenced[following]) or following not in seen:
-                    before[following], unfenced[following] = joined
+                joined = before[following].joined(after)
+                if joined != before[following] or following not in seen:
+                    before[following] = joined
                     seen.add(following)
                     waiting.append(following)
-        return before, late
+        return [one.flying for one in before], late
+
+    def _after(self, before: _Registers, index: int, access: Access, used: int) -> _Registers:
+        flying, fresh, unfenced = before.flying, before.fresh, before.unfenced
+        one = self.machine.program.instructions[index]
+        if used:
+            return _Registers(flying | used, fresh | used, unfenced)
+        if one.mnemonic == "wgmma.fence.sync.aligned":
+            return _Registers(flying, fresh, 0)
+        if one.mnemonic == "wgmma.commit_group.sync.aligned":
+            return _Registers(flying, 0, unfenced)
+        if one.mnemonic == "wgmma.wait_group.sync.aligned":
+            return _Registers(flying if int(one.operands[0], 0) else fresh, fresh, unfenced)
+        read, written = self._bits(access.read), self._bits(access.written)
+        if self._operation(index) == "mov":
+            flying |= written if flying & read else 0
+            fresh |= written if fresh & read else 0
+        return _Registers(flying, fresh, unfenced | written)
 
     def _watched(self, step: Step, read: list[str], written: list[str], moves: bool) -> Step:
         sources = np.array([self._row[name] for name in read], np.int64)
