@@ -100,7 +100,7 @@ UNORDERED: dict[str, Callable[[Any, Any], bool]] = {
     "o": lambda a, b: not (math.isnan(a) or math.isnan(b)),
     "u": lambda a, b: math.isnan(a) or math.isnan(b),
     "nlt": lambda a, b: not a < b,
-    "neq": lambda a, b: not a == b,
+    "neq": lambda a, b: a != b,
     "nge": lambda a, b: not a >= b,
     "ngt": lambda a, b: not a > b,
     "nle": lambda a, b: not a <= b,
