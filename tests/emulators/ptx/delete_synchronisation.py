@@ -15,22 +15,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
 from porting.emulation.capture import capture
 from porting.emulators import Buffer, Fault, Launch, Schedule
 from porting.emulators.ptx import machine as machine_module
-from porting.emulators.ptx import run
+from porting.emulators.ptx import run, tensor_memory
 from porting.emulators.ptx.active import Active
-from porting.emulators.ptx.clocks import Clocks
 from porting.emulators.ptx.copies import Copies, Copy
 from porting.emulators.ptx.parse import Instruction, Program, parse
-from porting.emulators.ptx.proxies import Proxies
-from porting.emulators.ptx.shadow import Integers, Overwrite, Shadow
 from porting.kernel_compiler import why_unsupported
 from porting.kernel_compiler.offline import make_inputs
 from porting.kernel_library import find_kernels
+from tests.emulators.ptx.touches import SharedTouches, TensorTouches, Touches
 
 FIVE = (
     "ring_attention:bfloat16:0",
@@ -49,6 +44,7 @@ SYNCHRONISES = re.compile(
     r"|mbarrier\.(try_wait|test_wait|arrive|expect_tx|complete_tx)\b"
     r"|cp\.async\.(commit_group|wait_group|wait_all|mbarrier|bulk\.commit_group|bulk\.wait_group)\b"
 )
+BARRIER = re.compile(r"bar\.(?!warp)|barrier\.")
 ASKS = ("mbarrier.try_wait.", "mbarrier.test_wait.")
 """Their result is that the wait is over; without them it is taken to be."""
 TOUCHES = re.compile(
@@ -66,6 +62,7 @@ REDUNDANT = {
     "no two warps touch one byte": "between the barriers left no warp writes what another touches; what an engine "
     "touches counts until all warps know that it is over",
     "every wait brings the same copies": "the copies that take effect at each wait are those of the whole text",
+    "nobody touches what it brings": "those copies take effect at the end, and a touch before would be a fault",
     "no register written since the last fence": "of those that the warpgroup's products behind it read or add to",
 }
 UNEXPLAINED = "ordered by something else"
@@ -79,69 +76,6 @@ class Deletion:
     text: str
     probe: str
     """The text with what faults if it is executed."""
-
-
-class Intervals(Shadow):
-    """Looks only at what lies between two barriers of all warps, and knows of nothing else that orders."""
-
-    conflict = False
-    """Whether between two barriers one warp wrote what another touched, or anything else than a warp touched memory."""
-
-    def __init__(
-        self,
-        clocks: Clocks,
-        content: npt.NDArray[np.uint8],
-        base: int,
-        name: str = "shared memory",
-        proxies: Proxies | None = None,
-    ) -> None:
-        self.read: dict[int, npt.NDArray[np.bool_]] = {}
-        self.written: dict[int, npt.NDArray[np.bool_]] = {}
-        self.last: dict[int, int] = {}
-        """Agent -> when it last touched something."""
-        super().__init__(clocks, content, base, name, proxies)
-
-    def reset(self) -> None:
-        """A program begins."""
-        super().reset()
-        self.forget()
-        self.read.clear()
-        self.written.clear()
-
-    def forget(self) -> None:
-        """All warps have met: an interval ends."""
-        for reader, read in self.read.items():
-            own = self.written.get(reader)
-            # A warp that reads what it wrote itself reads its own value.
-            foreign = read if own is None else read & ~own
-            if any((foreign & written).any() for writer, written in self.written.items() if writer != reader):
-                type(self).conflict = True
-        known = self.clocks.known[: self.clocks.warps].min(0)
-        for agent in {*self.read, *self.written}:
-            if agent < self.clocks.warps or known[agent] >= self.last[agent]:
-                self.read.pop(agent, None)
-                self.written.pop(agent, None)
-
-    def shared_read(self, address: Integers, extent: int, agent: Integers) -> None:
-        """Note it."""
-        self._mark(self.read, address, extent, agent)
-
-    def shared_write(self, address: Integers, extent: int, agent: Integers, tolerant: bool = False) -> list[Overwrite]:
-        """Note it; those who write the same value (or the deletion would have been found) may."""
-        if not tolerant:
-            for who in np.unique(agent).tolist():
-                places = (address[agent == who] - self.base)[:, None] + np.arange(extent)
-                if any(written[places].any() for writer, written in self.written.items() if writer != who):
-                    type(self).conflict = True
-        self._mark(self.written, address, extent, agent)
-        return []
-
-    def _mark(self, marks: dict[int, npt.NDArray[np.bool_]], address: Integers, extent: int, agent: Integers) -> None:
-        places = (address - self.base)[:, None] + np.arange(extent)
-        for who in np.unique(agent).tolist():
-            touched = marks.setdefault(who, np.zeros(len(self.content), bool))
-            touched[places[agent == who]] = True
-            self.last[who] = self.clocks.time
 
 
 def find_deletions(text: str) -> list[Deletion]:
@@ -206,18 +140,27 @@ def judge(launch: Launch, deletion: Deletion, expected: bytes) -> str:
     program, one = parse(launch.text), deletion.instruction
     if is_beside_another(program, one):
         return "another right beside it"
-    if one.mnemonic.startswith(("bar.", "barrier.")) and _keeps_apart(launch, deletion.text):
+    if BARRIER.match(one.mnemonic) and _keeps_apart(launch, deletion.text):
         return "no two warps touch one byte"
-    if one.mnemonic == "cp.async.commit_group" and landings(launch, deletion.text) == landings(launch, launch.text):
-        return "every wait brings the same copies"
+    if one.mnemonic.startswith("cp.async."):
+        usual, changed = landings(launch, launch.text), landings(launch, deletion.text)
+        if usual == changed:
+            return "every wait brings the same copies"
+        if delays_only(usual, changed):
+            return "nobody touches what it brings"
     if one.mnemonic == "wgmma.fence.sync.aligned" and is_fenced_before(program, one):
         return "no register written since the last fence"
     return UNEXPLAINED
 
 
-def landings(launch: Launch, text: str) -> list[tuple[int, bytes, bytes]]:
-    """Of a text's execution: (number of the wait, addresses, threads) of the copies that take effect there."""
-    found: list[tuple[int, bytes, bytes]] = []
+Landing = tuple[int, tuple[bytes, ...]]
+"""Number of the wait at which copies take effect, AT_THE_END if at none; their addresses and threads."""
+AT_THE_END = sys.maxsize
+
+
+def landings(launch: Launch, text: str) -> list[Landing]:
+    """Of a text's execution: the copies that take effect."""
+    found: list[Landing] = []
     waits = [0]
     usual = {name: vars(Copies)[name] for name in ("wait", "_land", "finish")}
 
@@ -226,29 +169,44 @@ def landings(launch: Launch, text: str) -> list[tuple[int, bytes, bytes]]:
         usual["wait"](self, active, pending)
 
     def land(self: Copies, copy: Copy) -> None:
-        found.append((waits[0], copy.target.tobytes(), copy.thread.tobytes()))
+        found.append((waits[0], (copy.source.tobytes(), copy.target.tobytes(), copy.thread.tobytes())))
         usual["_land"](self, copy)
 
     def finish(self: Copies) -> None:
-        waits[0] += 1
+        before, waits[0] = waits[0], AT_THE_END
         usual["finish"](self)
+        waits[0] = before
 
-    for name, method in {"wait": wait, "_land": land, "finish": finish}.items():
-        setattr(Copies, name, method)
-    try:
+    with _instead(Copies, "wait", wait), _instead(Copies, "_land", land), _instead(Copies, "finish", finish):
         execute(launch, text, SCHEDULES[0])
-    finally:
-        for name, method in usual.items():
-            setattr(Copies, name, method)
     return sorted(found)
+
+
+def delays_only(usual: Sequence[Landing], changed: Sequence[Landing]) -> bool:
+    """Whether all copies take effect with the same others as usual, but for those that do at the end only."""
+    last = {copy for wait, copy in changed if wait == AT_THE_END}
+    return _together(usual, last) == _together(changed, last)
+
+
+def _together(landings: Sequence[Landing], beside: set[tuple[bytes, ...]]) -> list[list[tuple[bytes, ...]]]:
+    by_wait: dict[int, list[tuple[bytes, ...]]] = {}
+    for wait, copy in landings:
+        if copy not in beside:
+            by_wait.setdefault(wait, []).append(copy)
+    return list(by_wait.values())
 
 
 def is_fenced_before(program: Program, fence: Instruction) -> bool:
     """Whether the products behind a wgmma.fence need none: since the one before, straight on, nothing else wrote what
     they read or add to."""
     behind = program.instructions[fence.index + 1 :]
-    stop = next(place for place, one in enumerate(behind) if not _is_product(one) and TOUCHES.match(one.mnemonic))
-    used = {name for one in behind[:stop] if _is_product(one) for name in REGISTER.findall(" ".join(one.operands[:2]))}
+    ends = (place for place, one in enumerate(behind) if SYNCHRONISES.match(one.mnemonic))
+    used = {
+        name
+        for one in behind[: next(ends, None)]
+        if _is_product(one)
+        for name in REGISTER.findall(" ".join(one.operands[:2]))
+    }
     targets = set(program.labels.values())
     for place in range(fence.index - 1, -1, -1):
         one = program.instructions[place]
@@ -291,20 +249,20 @@ def _faults(launch: Launch, text: str) -> bool:
 
 
 def _keeps_apart(launch: Launch, text: str) -> bool:
-    with _seen_by(Intervals):
+    Touches.conflict = False
+    with _instead(machine_module, "Shadow", SharedTouches), _instead(tensor_memory, "TensorOrder", TensorTouches):
         execute(launch, text, SCHEDULES[0])
-    return not Intervals.conflict
+    return not Touches.conflict
 
 
 @contextmanager
-def _seen_by(kind: type[Intervals]) -> Iterator[None]:
-    kind.conflict = False
-    usual = vars(machine_module)["Shadow"]
-    vars(machine_module)["Shadow"] = kind
+def _instead(place: object, name: str, other: object) -> Iterator[None]:
+    usual = vars(place)[name]
+    setattr(place, name, other)
     try:
         yield
     finally:
-        vars(machine_module)["Shadow"] = usual
+        setattr(place, name, usual)
 
 
 def delete_all(launch: Launch) -> list[tuple[Deletion, str]]:

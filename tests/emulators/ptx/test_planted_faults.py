@@ -96,8 +96,8 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
 }
 
 
-def execute(problem: Problem, processor: int, code: dict[str, Any], text: str, schedule: Schedule) -> Array:
-    """The output of one execution."""
+def launch_for(problem: Problem, processor: int, code: dict[str, Any], text: str) -> Launch:
+    """A launch of a text over copies of the problem's arrays; the output is the buffer before the last."""
     contents = [array.reshape(-1).view(np.uint8).copy() for array in problem.arrays]
     contents[-1][:] = POISON
     programs = int(np.prod(problem.grid))
@@ -107,7 +107,7 @@ def execute(problem: Problem, processor: int, code: dict[str, Any], text: str, s
     )
     pointers = [buffer.address.to_bytes(8, "little") for buffer in buffers]
     numbers = [number.to_bytes(4, "little") for number in problem.numbers]
-    launch = Launch(
+    return Launch(
         text=text,
         architecture=f"cuda:{processor}",
         grid=problem.grid,
@@ -117,9 +117,14 @@ def execute(problem: Problem, processor: int, code: dict[str, Any], text: str, s
         shared_bytes=code["shared"],
         tensor_memory_columns=code["columns"],
     )
+
+
+def execute(problem: Problem, processor: int, code: dict[str, Any], text: str, schedule: Schedule) -> Array:
+    """The output of one execution."""
+    launch = launch_for(problem, processor, code, text)
     run(launch, schedule)
     output = problem.arrays[-1]
-    return contents[-2].view(output.dtype).reshape(output.shape)
+    return launch.buffers[-2].content.view(output.dtype).reshape(output.shape)
 
 
 def judge(problem: Problem, processor: int, code: dict[str, Any], text: str) -> str:
