@@ -48,6 +48,9 @@ class TensorMemory:
         self.written = np.zeros(LANES * self.columns, bool)
         self.owner: npt.NDArray[np.int64] = np.full(self.columns, -1)
         """Of each column: the first column of its allocation."""
+        # Other bits in each schedule, so that a result that depends on them shows.
+        octet = 0xFD if machine.schedule.reverse else 0xFF if machine.schedule.lazy else 0x7F
+        self.poison = np.uint32(0x01010101 * octet)
         self.relinquished = False
         self.order = None if machine.shadow is None else TensorOrder(machine.clocks, self.columns)
         self._touched = True
@@ -57,7 +60,7 @@ class TensorMemory:
         self.owner[:] = -1
         self.relinquished = False
         if self._touched:
-            self.content[:] = 0xFFFFFFFF
+            self.content[:] = self.poison
             self.written[:] = False
             self._touched = False
         if self.order is not None:
@@ -103,7 +106,7 @@ class TensorMemory:
             self.order.write(agent, [Area(slice(0, LANES // GRANULE), slice(address, address + columns))])
         self.owner[mine] = -1
         self.written.reshape(LANES, -1)[:, mine] = False
-        self.content.reshape(LANES, -1)[:, mine] = 0xFFFFFFFF
+        self.content.reshape(LANES, -1)[:, mine] = self.poison
 
     def expect_owned(self, columns: slice) -> None:
         """See that these columns are of one allocation.
@@ -118,8 +121,12 @@ class TensorMemory:
                 f"columns {columns.start} to {columns.stop - 1} of tensor memory are not those of one allocation",
             )
 
+    def load(self, cells: Cells) -> Words:
+        """The words there, poison where none was written: code loads ahead what it then does not use."""
+        return self.content.take(cells)
+
     def read(self, cells: Cells) -> Words:
-        """The words there.
+        """The words there, for what surely uses them.
 
         Raises:
             Fault: UNINITIALISED, if looked at.

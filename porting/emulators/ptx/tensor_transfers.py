@@ -188,9 +188,9 @@ def _load(one: Instruction, machine: Machine) -> Step:
 
     def step(active: Active) -> None:
         cells = transfer.cells(active, address(active))
-        values = memory.read(cells)
+        values = memory.load(cells)
         if transfer.packed:
-            values = values & np.uint32(0xFFFF) | memory.read(cells + 1) << np.uint32(16)
+            values = values & np.uint32(0xFFFF) | memory.load(cells + 1) << np.uint32(16)
         read["tensor"] += 4 * values.size * (2 if transfer.packed else 1)
         for out, row in zip(outs, values, strict=True):
             if active.full:

@@ -87,6 +87,7 @@ def multiply(
     after: str = "",
     fence: str = "fence.proxy.async.shared::cta;",
     wait: bool = True,
+    columns: int = COLUMNS,
     architecture: str = "cuda:100",
     schedule: Schedule | None = None,
 ) -> Array:
@@ -104,7 +105,7 @@ mov.b64 %wide0, {images[0][1]:#x}; mov.b64 %wide1, {images[1][1]:#x}; mov.b32 %u
 {wait_for(BARRIER, 0, "WAIT") if wait else ""}
 {store_cells(0, COLUMNS)}"""
     memory = np.concatenate([np.ascontiguousarray(cells).view(np.uint8).ravel(), images[0][0], images[1][0]])
-    text = with_tensor_memory(body, COLUMNS, SLOT)
+    text = with_tensor_memory(body, columns, SLOT)
     if schedule is None:
         result = in_every_schedule(text, memory, shared=SHARED, architecture=architecture)
     else:
@@ -291,6 +292,8 @@ OVERWRITE = "not.b32 %u7, %t;\n@%first st.shared.b32 [%s], %u7;"
         ({"after": OVERWRITE}, FaultKind.RACE),  # while they are being read
         ({"before": "@%warp0 tcgen05.dealloc.cta_group::1.sync.aligned.b32 %tm, 128;\nbar.sync 0;"}, None),
         ({"target": 120}, FaultKind.OUT_OF_BOUNDS),
+        ({"columns": 256, "place_a": "[ %tm + 200 ]"}, FaultKind.UNINITIALISED),
+        ({"columns": 256, "target": 200, "adds": "%yes"}, FaultKind.UNINITIALISED),
         ({"after": f"@%first mbarrier.inval.shared::cta.b64 [%s+{BARRIER}];"}, FaultKind.MISUSE),
         ({"before": f"mov.b32 %u0, {instruction_descriptor(96, 32, d=1, a=1, b=1):#x};"}, FaultKind.MISUSE),
         ({"before": "mov.b32 %u0, 0x4;"}, FaultKind.UNKNOWN),

@@ -7,6 +7,7 @@ import pytest
 
 from porting.emulators import Fault, FaultKind
 from tests.emulators.ptx.programs import (
+    SCHEDULES,
     in_every_schedule,
     load_cells,
     registers,
@@ -120,7 +121,6 @@ ALLOCATE = "@%warp0 tcgen05.alloc.cta_group::1.sync.aligned.shared::cta.b32 [%s+
 @pytest.mark.parametrize(
     ("lines", "kind"),
     [
-        (LANES + LOAD.format(""), FaultKind.UNINITIALISED),
         (LANES + STORE.format("+64"), FaultKind.OUT_OF_BOUNDS),
         (LANES + "add.u32 %place, %place, 2097152;\n" + STORE.format(""), FaultKind.MISUSE),  # another warp's lanes
         (LANES + "add.u32 %place, %place, %t;\n" + STORE.format(""), FaultKind.MISUSE),
@@ -139,6 +139,13 @@ def test_misuse(lines: str, kind: FaultKind) -> None:
     with pytest.raises(Fault) as raised:
         run_program(with_tensor_memory(lines, 64), CELLS)
     assert raised.value.kind is kind
+
+
+def test_what_was_never_written_is_poison() -> None:
+    """Code loads ahead of a branch, so that loading alone is no fault; what depends on it differs by schedule."""
+    lines = LANES + LOAD.format("") + WAIT_LOAD + "mad.wide.u32 %at, %t, 4, %base; st.global.b32 [%at], %u0;"
+    results = [run_program(with_tensor_memory(lines, 32), CELLS, schedule=schedule)[:512] for schedule in SCHEDULES]
+    assert len({result.tobytes() for result in results}) == 3
 
 
 def test_what_waits_is_right() -> None:
