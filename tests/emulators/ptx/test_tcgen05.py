@@ -207,6 +207,17 @@ def test_negated_and_disabled() -> None:
     np.testing.assert_array_equal(got[:, :32], want)
 
 
+def test_narrow_types_beside_wide_ones_are_padded() -> None:
+    """Of 4 bits, 16 elements lie in 8 bytes, and 8 bytes are left free (.b4x16_p64)."""
+    draw = np.random.default_rng(10)
+    a, codes = whole_numbers(11, 128, 32), draw.integers(0, 16, (32, 32), dtype=np.uint8)
+    packed = (codes[:, ::2] | codes[:, 1::2] << 4).reshape(32, 2, 8)
+    padded = np.concatenate([packed, draw.integers(0, 256, packed.shape, dtype=np.uint8)], -1).reshape(32, 32)
+    images = [lay_out(a.astype(ml_dtypes.float8_e4m3fn), 32, False, 0), lay_out(padded, 32, False, OPERANDS)]
+    got = multiply("f8f6f4", instruction_descriptor(128, 32, d=1, a=0, b=5), images, EMPTY).view(np.float32)
+    np.testing.assert_array_equal(got[:, :32], (a @ E2M1[codes].T).astype(np.float32))
+
+
 @pytest.mark.parametrize("rows", [64, 128])
 def test_a_in_tensor_memory(rows: int) -> None:
     a = A[:rows]
