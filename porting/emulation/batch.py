@@ -1,7 +1,7 @@
 """Emulates many kernels for many architectures in parallel; what was found once is kept by content."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -47,32 +47,34 @@ def emulate_kernels(
         for kernel in kernels.values()
         for variant in name_variants(kernel, variants)
     ]
-    records: dict[int, EmulatedKernel] = {}
-
-    def found(index: int, record: EmulatedKernel) -> None:
-        records[index] = record
-        if tell is not None:
-            tell(record)
-
-    missing = []
-    for index, request in enumerate(requests):
-        reason = why_unsupported(kernels[request.kernel], request.architecture, request.variant)
-        kept = find_kept(cache_dir, request.key, EmulatedKernel)
-        if reason is not None:
-            found(index, request.unfinished().model_copy(update={"unsupported": reason}))
-        elif kept is not None:
-            found(index, kept)
-        else:
-            missing.append(index)
-    wanted = [requests[index] for index in missing]
-    text = EmulationBatch(requests=tuple(wanted), jobs=max(jobs, 1)).model_dump_json()
-    with closing(run_batch("porting.emulation.worker", text, wanted, WITH_LINES)) as answers:
-        for place, folder, words in answers:
-            record, repeatable = _read_answer(wanted[place], folder, words)
-            if repeatable:
-                keep(cache_dir, wanted[place].key, record)
-            found(missing[place], record)
+    records = {index: known for index, request in enumerate(requests) if (known := _find_known(kernels, request))}
+    tell = tell or (lambda record: None)
+    for record in records.values():
+        tell(record)
+    missing = [index for index in range(len(requests)) if index not in records]
+    for place, record in _execute([requests[index] for index in missing], jobs):
+        records[missing[place]] = record
+        tell(record)
     return tuple(records[index] for index in range(len(requests)))
+
+
+def _find_known(kernels: Mapping[str, Kernel], request: EmulationRequest) -> EmulatedKernel | None:
+    """What needs no execution: the chip cannot take it, or it was executed before."""
+    reason = why_unsupported(kernels[request.kernel], request.architecture, request.variant)
+    if reason is not None:
+        return request.unfinished().model_copy(update={"unsupported": reason})
+    return find_kept(request.cache_dir, request.key, EmulatedKernel)
+
+
+def _execute(requests: Sequence[EmulationRequest], jobs: int) -> Iterator[tuple[int, EmulatedKernel]]:
+    """Each request's place and record, as they come; what would come out the same again is kept."""
+    text = EmulationBatch(requests=tuple(requests), jobs=max(jobs, 1)).model_dump_json()
+    with closing(run_batch("porting.emulation.worker", text, requests, WITH_LINES)) as answers:
+        for place, folder, words in answers:
+            record, repeatable = _read_answer(requests[place], folder, words)
+            if repeatable:
+                keep(requests[place].cache_dir, requests[place].key, record)
+            yield place, record
 
 
 def make_request(kernel: Kernel, variant: str, architecture: str, cache_dir: Path) -> EmulationRequest:

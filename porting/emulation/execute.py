@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -71,26 +72,11 @@ def execute(kernel: Kernel, captured: Captured, sizes: tuple[int, ...]) -> Emula
         executed_as=launch.architecture,
     )
     before = [value.clone() if isinstance(value, Tensor) else value for value in captured.inputs]
-    memory = [buffer.content.copy() for buffer in launch.buffers]
     start = time.perf_counter()
-    run = load_emulator(launch.architecture)
-    counts: Counts | None = None
-    written: list[list[npt.NDArray[np.uint8]]] = []
-    for name, schedule in SCHEDULES.items():
-        for buffer, content in zip(launch.buffers, memory, strict=True):
-            buffer.content[:] = content
-        try:
-            made = run(launch, schedule)
-        except Fault as fault:
-            if fault.kind is FaultKind.UNKNOWN:
-                # The emulator's gap, not the kernel's mistake.
-                raise
-            return found.model_copy(update={"fault": f"{name}: {fault}", "seconds": time.perf_counter() - start})
-        counts = counts or made
-        written.append([buffer.content.copy() for buffer in launch.buffers])
-        found = found.model_copy(update={"schedules": (*found.schedules, name)})
-    same = all(np.array_equal(a, b) for other in written[1:] for a, b in zip(written[0], other, strict=True))
-    seconds = time.perf_counter() - start
+    runs = _run_all(launch)
+    ended = {"schedules": tuple(runs.counts), "fault": runs.fault, "seconds": time.perf_counter() - start}
+    if runs.fault is not None:
+        return found.model_copy(update=ended)
     # The last schedule's bytes lie in the tensors; when all are the same, they are everyone's.
     judged = judge_outputs(kernel, before, captured.outputs)
     complaints = [
@@ -101,13 +87,44 @@ def execute(kernel: Kernel, captured: Captured, sizes: tuple[int, ...]) -> Emula
     complaints += [f"output {index}: {words}" for index, output in enumerate(judged) for words in output.complaints]
     return found.model_copy(
         update={
+            **ended,
             "ratio": max((output.ratio for output in judged), default=None),
             "complaints": tuple(complaints),
-            "same_bits": same,
-            "seconds": seconds,
-            **_describe(counts or Counts()),
+            "same_bits": runs.same_bits,
+            **_describe(next(iter(runs.counts.values()))),
         }
     )
+
+
+@dataclass
+class _Runs:
+    """What the schedules came to, in their order."""
+
+    counts: dict[str, Counts] = field(default_factory=dict)
+    """Of those that were executed to their end."""
+    same_bits: bool = True
+    fault: str | None = None
+
+
+def _run_all(launch: Launch) -> _Runs:
+    """Execute a launch under each schedule, from the same memory, until one finds a fault."""
+    run, runs = load_emulator(launch.architecture), _Runs()
+    memory = [buffer.content.copy() for buffer in launch.buffers]
+    first: list[npt.NDArray[np.uint8]] = []
+    for name, schedule in SCHEDULES.items():
+        for buffer, content in zip(launch.buffers, memory, strict=True):
+            buffer.content[:] = content
+        try:
+            runs.counts[name] = run(launch, schedule)
+        except Fault as fault:
+            if fault.kind is FaultKind.UNKNOWN:
+                # The emulator's gap, not the kernel's mistake.
+                raise
+            runs.fault = f"{name}: {fault}"
+            break
+        first = first or [buffer.content.copy() for buffer in launch.buffers]
+        runs.same_bits &= all(np.array_equal(a, b.content) for a, b in zip(first, launch.buffers, strict=True))
+    return runs
 
 
 def load_emulator(architecture: str) -> Callable[[Launch, Schedule], Counts]:
