@@ -132,8 +132,8 @@ MUTANTS = {
         "element, b, b_scales, element, total).to(tl.bfloat16).to(tl.float32)",
     ),
     "accumulation of fp8 in bf16": (
-        "total = tl.dot(a, b, total, max_num_imprecise_acc=BLOCK_K)",
-        "total = tl.dot(a, b, total).to(tl.bfloat16).to(tl.float32)",
+        "total += tl.dot(a, b)",
+        "total = (total + tl.dot(a, b)).to(tl.bfloat16).to(tl.float32)",
     ),
     "only the last block of K": ("element, b, b_scales, element, total)", "element, b, b_scales, element)"),
     "one block of K too few": ("range(0, tl.cdiv(value_columns, bytes_k))", "range(0, value_columns // bytes_k)"),
