@@ -82,8 +82,8 @@ def kernel(
         a = tl.load(a_ptr + row[:, None] * value_columns + byte[None, :], mask=inside_a & inside[None, :], other=0.0)
         b = tl.load(b_ptr + column[None, :] * value_columns + byte[:, None], mask=inside[:, None] & inside_b, other=0.0)
         if FORMAT == "fp8":
-            # Not dot(a, b, total): sm_90 sums fp8 products imprecisely, so each step's sum is added in float32. To ask for
-            # that by max_num_imprecise_acc has Triton 3.9 read sm_90's accumulators before any wait.
+            # Not dot(a, b, total): sm_90 sums fp8 products imprecisely, so each step's sum is added in float32.
+            # Asked for by max_num_imprecise_acc, Triton 3.9 reads sm_90's accumulators before any wait.
             total += tl.dot(a, b)
         else:
             block = step * blocks_k + tl.arange(0, blocks_k)
