@@ -158,10 +158,10 @@ def simulate_trial(noise: Noise, case: str, seed: int) -> dict[str, object]:
     times = draw_turns(np.random.default_rng(seed), noise, slowdown, turns, rollouts=ROLLOUTS)
     outcome, taken = "not measured", turns
     causes: tuple[str, ...] = ()
-    for share in LOOKS:
+    for share, spent in LOOKS.items():
         taken = int(turns * share)
         if taken >= LEAST_TURNS:
-            look = look_at(times[:taken], Settings().limit, rollouts=ROLLOUTS)
+            look = look_at(times[:taken], Settings().limit, spent, ROLLOUTS)
             outcome, causes = look.outcome.value, look.causes
             if look.decided:
                 break

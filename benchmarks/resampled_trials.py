@@ -56,10 +56,10 @@ def resample(recorded: Times, turn_seconds: float, case: str, seed: int) -> dict
     times = np.take_along_axis(drawn, order[..., None], axis=1)
     times = slow_down_candidate(chance, times, slowdown, times.shape[2] // ROLLOUTS)
     outcome, taken = "not measured", turns
-    for share in LOOKS:
+    for share, spent in LOOKS.items():
         taken = int(turns * share)
         if taken >= LEAST_TURNS:
-            look = look_at(times[:taken], Settings().limit, rollouts=ROLLOUTS)
+            look = look_at(times[:taken], Settings().limit, spent, ROLLOUTS)
             outcome = look.outcome.value
             if look.decided:
                 break

@@ -4,12 +4,12 @@ Three drivers take turns: the baseline, its twin (the baseline opened once more)
 held against both; the twin against the baseline says what noise alone can do in the very same turns.
 
 Four things are tested: the quick frames, the middle frame, the share of slow frames, and each frame of the rollout by
-itself. The rate
-of false alarms, `FALSE_ALARM`, is shared out among them, and each share among the looks that are planned (`LOOKS`): by
-Bonferroni's inequality all looks together raise an alarm no oftener than planned, whatever they have in common. So may
-a comparison stop at the first look that decides. Passing wrongly, `FALSE_PASS`, is shared out in the same way.
+itself. The rate of false alarms, `FALSE_ALARM`, is shared out among them, and each share among the looks that are
+planned (`LOOKS`): by Bonferroni's inequality all looks together raise an alarm no oftener than planned, whatever they
+have in common. So may a comparison stop at the first look that decides. Passing wrongly, `FALSE_PASS`,
+is shared out in the same way.
 
-Source: Lan and DeMets, Biometrika 70 (1983), discrete alpha spending, here in equal parts and without their integral.
+Source: Lan and DeMets, Biometrika 70 (1983), discrete alpha spending, here in fixed parts and without their integral.
 """
 
 from dataclasses import dataclass
@@ -23,11 +23,14 @@ from porting.record import Outcome
 
 BASELINE, TWIN, CANDIDATE = range(3)
 """Drivers, as every array of frame times has them."""
-LOOKS = (0.24, 0.5, 1.0)
-"""Shares of the time allowed after which the figures are looked at: fixed before the first frame; each costs level."""
+LOOKS = {0.24: 0.1, 0.5: 0.2, 1.0: 0.7}
+"""Shares of the time allowed after which the figures are looked at, fixed before the first frame, and the share of each
+level that a look may spend: most is kept for the last, which knows most. They sum to 1."""
+ONE_LOOK = {1.0: 1.0}
+"""Where builds vary."""
 FALSE_ALARM = 0.005
 FALSE_PASS = 0.01
-QUICK_PART, MIDDLE_PART, NEAR_PART, FAR_PART, FRAME_PART = 0.15, 0.05, 0.5, 0.1, 0.2
+QUICK_PART, MIDDLE_PART, NEAR_PART, FAR_PART, FRAME_PART = 0.5, 0.1, 0.25, 0.05, 0.1
 """Parts of `FALSE_ALARM`."""
 LEAST_TURNS = 6
 """Fewer are not looked at."""
@@ -94,19 +97,19 @@ def find_speeds(log_times: Values) -> tuple[Values, Values]:
 
 
 def look_at(
-    times: Values, limit: float, looks: int = len(LOOKS), rollouts: int = 1, groups: Values | None = None
+    times: Values, limit: float, spent: float = LOOKS[1.0], rollouts: int = 1, groups: Values | None = None
 ) -> Look:
     """Judge the frame times so far.
 
     Args:
         times: (turns, 3, rollouts * frames) in any unit, all finite and above zero; `LEAST_TURNS` turns at least.
         limit: slowdown that is let pass, as a share.
-        looks: how many are planned.
+        spent: share of each level that this look may spend.
         rollouts: in a turn.
         groups: (turns,) the build that each turn drove. Turns of one build are no independent draws of builds, so that
             every build counts as one value.
     """
-    alarm, miss = FALSE_ALARM / looks, FALSE_PASS / looks
+    alarm, miss = FALSE_ALARM * spent, FALSE_PASS * spent
     log_times = np.log(times)
     quickest, middles = find_speeds(log_times)
     turn_ratios = _by_group(_against_both(middles), groups)

@@ -1,12 +1,12 @@
 """Drives baseline, twin and candidate turn by turn until the figures decide, or the time is up."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from porting.comparison.decision import LEAST_TURNS, LOOKS, Look, look_at
+from porting.comparison.decision import LEAST_TURNS, LOOKS, ONE_LOOK, Look, look_at
 from porting.comparison.intervals import Values
 from porting.comparison.turns import ROLLOUTS, Load, Turn, read_feed, take_turn
 from porting.errors import UsageError
@@ -57,7 +57,8 @@ class Measured:
     """Which build each turn drove."""
     look: Look | None = None
     looks: int = 0
-    looks_planned: int = len(LOOKS)
+    looks_planned: Mapping[float, float] = field(default_factory=lambda: LOOKS)
+    """Share of the time -> share of the level."""
     seconds: float = 0.0
     fault: str | None = None
     """Why nothing can be said, whatever the figures are."""
@@ -103,8 +104,7 @@ def measure(
     """
     feed = read_feed(program, session)
     chance, clock, count = random.Random(settings.seed), instruments.clock, len(baseline)
-    looks = LOOKS if count == 1 else LOOKS[-1:]
-    found = Measured(len(feed.frames), looks_planned=len(looks))
+    found = Measured(len(feed.frames), looks_planned=LOOKS if count == 1 else ONE_LOOK)
 
     def turn(build: int) -> Turn:
         loads = (baseline[build], baseline[(build + 1) % count], candidate[build])
@@ -123,7 +123,7 @@ def measure(
         found.seconds = clock.now() - start
         found.fault = taken.find_fault() or _find_jump(found.seconds, instruments.reference_seconds() - reference)
         done = found.seconds * (1 + 1 / len(found.turns)) > settings.seconds
-        if found.fault is None and _is_due(found, looks, settings.seconds, done):
+        if found.fault is None and _is_due(found, settings.seconds, done):
             _look(found, settings.limit, count)
         if done or (found.look is not None and found.look.decided):
             break
@@ -135,8 +135,9 @@ def _find_jump(elapsed: float, reference: float) -> str | None:
     return next(iter(compare_clocks("comparison", elapsed, reference)), None)
 
 
-def _is_due(found: Measured, looks: tuple[float, ...], seconds: float, done: bool) -> bool:
+def _is_due(found: Measured, seconds: float, done: bool) -> bool:
     """Whether a planned moment has passed since the last look; those passed together are one look."""
+    looks = found.looks_planned
     passed = len(looks) if done else sum(found.seconds >= share * seconds for share in looks)
     due = passed > found.looks and len(found.turns) >= LEAST_TURNS
     if due:
@@ -146,4 +147,5 @@ def _is_due(found: Measured, looks: tuple[float, ...], seconds: float, done: boo
 
 def _look(found: Measured, limit: float, builds: int) -> None:
     groups = np.array(found.builds, np.float64) if builds > 1 else None
-    found.look = look_at(found.times, limit, found.looks_planned, ROLLOUTS, groups)
+    spent = list(found.looks_planned.values())[found.looks - 1]
+    found.look = look_at(found.times, limit, spent, ROLLOUTS, groups)

@@ -15,10 +15,10 @@ def decide(seed: int, noise: Noise, slowdown: Slowdown, turns: int) -> Outcome:
     """One comparison with all its looks."""
     times = draw_turns(np.random.default_rng(seed), noise, slowdown, turns)
     outcome = Outcome.NOT_MEASURED
-    for share in LOOKS:
+    for share, spent in LOOKS.items():
         taken = int(turns * share)
         if taken >= LEAST_TURNS:
-            outcome = look_at(times[:taken], LIMIT).outcome
+            outcome = look_at(times[:taken], LIMIT, spent).outcome
             if outcome is not Outcome.NOT_MEASURED:
                 break
     return outcome
@@ -98,8 +98,8 @@ def test_builds_that_differ_are_no_slowdown() -> None:
     builds = np.arange(60) % 3
     speed = np.array([[1.0, 1.0, 1.06], [1.0, 1.0, 0.99], [1.0, 1.0, 1.05]])
     built = times * speed[builds][:, :, None]
-    assert look_at(built, LIMIT, 1).outcome is Outcome.FAILED
-    assert look_at(built, LIMIT, 1, groups=builds.astype(np.float64)).outcome is Outcome.NOT_MEASURED
+    assert look_at(built, LIMIT, 1.0).outcome is Outcome.FAILED
+    assert look_at(built, LIMIT, 1.0, groups=builds.astype(np.float64)).outcome is Outcome.NOT_MEASURED
 
 
 @pytest.mark.parametrize("degrees", [2.5, 30.0])
