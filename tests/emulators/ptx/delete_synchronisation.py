@@ -201,12 +201,10 @@ def is_fenced_before(program: Program, fence: Instruction) -> bool:
     they read or add to."""
     behind = program.instructions[fence.index + 1 :]
     ends = (place for place, one in enumerate(behind) if SYNCHRONISES.match(one.mnemonic))
-    used = {
-        name
-        for one in behind[: next(ends, None)]
-        if _is_product(one)
-        for name in REGISTER.findall(" ".join(one.operands[:2]))
-    }
+    products = [one for one in behind[: next(ends, None)] if _is_product(one)]
+    # In braces are registers of the accumulator and of A; a descriptor is read at once.
+    groups = [operand for one in products for operand in one.operands[:2] if operand.startswith("{")]
+    used = set(REGISTER.findall(" ".join(groups)))
     targets = set(program.labels.values())
     for place in range(fence.index - 1, -1, -1):
         one = program.instructions[place]

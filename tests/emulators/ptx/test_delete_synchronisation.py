@@ -82,7 +82,12 @@ def test_the_guard_stays_on_the_probe() -> None:
 def test_a_fence_between_products_that_share_registers() -> None:
     product = "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%a, %b, %c, %d}, %x, %y, 1, 1, 1, 0, 0; "
     fence = "wgmma.fence.sync.aligned; "
-    for between, needless in (("", True), ("mov.b32 %z, 0; ", True), ("mov.b32 %a, 0; ", False)):
+    for between, needless in (
+        ("", True),
+        ("mov.b32 %z, 0; ", True),
+        ("mov.b64 %x, 0; ", True),
+        ("mov.b32 %a, 0; ", False),
+    ):
         program = parse(launch(fence, product, between, fence, product, "wgmma.commit_group.sync.aligned;").text)
         fences = [one for one in program.instructions if one.mnemonic == "wgmma.fence.sync.aligned"]
         assert is_fenced_before(program, fences[1]) is needless
