@@ -22,7 +22,8 @@ def check_emulated(target: TargetRecord) -> tuple[Check, ...]:
         return ()
     stale = _find_stale(target)
     if stale:
-        reason = f"{say_names(stale)}: not executed from the source that was compiled; run worldport verify."
+        advice = "run worldport verify, after worldport compile if the kernels were changed"
+        reason = f"{say_names(stale)}: not executed from the source that was compiled; {advice}."
         return (not_measured(step, NAME, SUBJECT, reason),)
     executed = [record for record in records if record.unsupported is None]
     wrong = [record for record in executed if record.error is None and find_trouble(record) is not None]
