@@ -78,6 +78,12 @@ def test_the_worst_cell_is_the_exit_code(
     assert words in result.stdout
 
 
+def test_no_clean_bill_stands_beside_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, _ = run(monkeypatch, (FAULTY,), "--target", "b300")
+    assert "race: x" in result.stdout
+    assert "no race" not in result.stdout
+
+
 def test_json_is_the_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     result, asked = run(monkeypatch, (GOOD,), "--target", "blackwell", "--json")
     evidence = json.loads(result.stdout)

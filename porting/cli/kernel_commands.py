@@ -46,11 +46,11 @@ def run(
     """Compile a kernel for a target and execute what came out: parity, races, and what it does."""
     from porting.emulation import emulate_kernels
     from porting.host import available_cores
-    from porting.kernel_compiler import compile_kernels
+    from porting.kernel_compiler import compile_kernels, name_variants
     from porting.kernel_library import load_kernel
 
     kernel = load_kernel(file)
-    names = [str(claimed).removeprefix("torch.") for claimed in kernel.variants]
+    names = name_variants(kernel)
     for name in variant or ():
         if name not in names:
             raise UsageError(f"--variant {name}: {file} claims {', '.join(names)}")
@@ -119,7 +119,7 @@ def _describe_launch(launch: EmulatedLaunch) -> Iterator[str]:
         f"sizes {_say_sizes(launch.sizes)}: {numbers.plural(programs, 'program')} of"
         f" {numbers.plural(launch.warps, 'warp')}, {numbers.count(steps)} warp-wide instructions{where}"
     )
-    if launch.schedules:
+    if launch.schedules and launch.fault is None:
         same = "the same bits" if launch.same_bits else "NOT the same bits"
         yield f"  {'; '.join(launch.schedules)}: {same}, no race, no access out of bounds"
     for words, table in (("read", launch.bytes_read), ("wrote", launch.bytes_written)):

@@ -15,6 +15,7 @@ from porting.pipeline.compiling import change_target, target_folder
 from porting.pipeline.workshop import Stage, Update
 from porting.profile import Profile
 from porting.record import KernelRecord, PortRecord
+from porting.tensor_spec import Model
 
 VARIANTS = ("bfloat16", "fp8", "mxfp8", "mxfp4", "nvfp4")
 """What evidence is taken in: what these chips are bought for. A chip that cannot take a format has the kernel file's
@@ -27,18 +28,25 @@ def kernels_name(target: str) -> str:
     return f"kernels {target}"
 
 
-class KernelBatch:
-    """The kernel library, to be compiled for several targets at once."""
+class KernelStages:
+    """Stages over the kernel library, one a target; the first that runs does the work of all of them."""
+
+    purpose: str
+    """Begins each stage's name."""
+    field: str
+    """Of the target's record, which each stage fills."""
+    packages: tuple[str, ...]
+    """Whose versions decide what comes out."""
 
     def __init__(self, profiles: tuple[Profile, ...], jobs: int) -> None:
         """Nothing is loaded yet.
 
         Args:
             profiles: of the targets; a CPU takes no kernels and is passed over.
-            jobs: compiles at once.
+            jobs: kernels at once.
         """
         self.profiles = tuple(profile for profile in profiles if profile.device.kind != "cpu")
-        self._jobs = jobs
+        self.jobs = jobs
         self._filling = Lock()
         self._kernels: dict[str, Kernel] | None = None
 
@@ -47,26 +55,28 @@ class KernelBatch:
         sources = {name: digest_file(path) for name, path in kernel_paths().items()}
         return [self._plan(profile, sources) for profile in self.profiles]
 
+    def fill(self, kernels: dict[str, Kernel], architectures: list[str]) -> None:
+        """Do the work of all targets, so that each then finds its own in a cache."""
+        raise NotImplementedError
+
+    def find(self, kernels: dict[str, Kernel], profile: Profile, folder: Path) -> tuple[Model, ...]:
+        """The records of one target; files go into the folder, which is laid out like the bundle."""
+        raise NotImplementedError
+
     def _plan(self, profile: Profile, sources: dict[str, str]) -> Stage:
         def work(folder: Path) -> Update:
-            from porting.kernel_compiler import compile_kernels
-
-            kernels = self._fill()
-            out = folder / target_folder(profile.name) / "kernels"
-            made = compile_kernels(kernels, profile.device.tuning_key, VARIANTS, out, jobs=self._jobs)
-            placed = tuple(_in_bundle(record, folder, out) for record in made)
-            return change_target(profile.name, {"kernels": placed})
+            return change_target(profile.name, {self.field: self.find(self._fill(), profile, folder)})
 
         def clear(record: PortRecord) -> PortRecord:
-            return change_target(profile.name, {"kernels": (), "verdict": None})(record)
+            return change_target(profile.name, {self.field: (), "verdict": None})(record)
 
         return Stage(
-            name=kernels_name(profile.name),
+            name=f"{self.purpose} {profile.name}",
             inputs={
                 "architecture": profile.device.tuning_key,
                 "sources": sources,
                 "variants": list(VARIANTS),
-                "versions": find_versions(COMPILERS),
+                "versions": find_versions(self.packages),
                 "worldport": __version__,
             },
             work=work,
@@ -74,15 +84,33 @@ class KernelBatch:
         )
 
     def _fill(self) -> dict[str, Kernel]:
-        """The loaded kernels, once all of them are compiled for all targets."""
-        from porting.kernel_compiler import fill_cache
-
+        """The loaded kernels, once the work of all targets is done."""
         with self._filling:
             if self._kernels is None:
                 kernels = find_kernels()
-                fill_cache(kernels, [p.device.tuning_key for p in self.profiles], VARIANTS, jobs=self._jobs)
+                self.fill(kernels, [profile.device.tuning_key for profile in self.profiles])
                 self._kernels = kernels
             return self._kernels
+
+
+class KernelBatch(KernelStages):
+    """The kernel library, to be compiled for several targets at once."""
+
+    purpose, field, packages = "kernels", "kernels", COMPILERS
+
+    def fill(self, kernels: dict[str, Kernel], architectures: list[str]) -> None:
+        """Compile for all targets."""
+        from porting.kernel_compiler import fill_cache
+
+        fill_cache(kernels, architectures, VARIANTS, jobs=self.jobs)
+
+    def find(self, kernels: dict[str, Kernel], profile: Profile, folder: Path) -> tuple[Model, ...]:
+        """The binaries of one target, and what was read from them."""
+        from porting.kernel_compiler import compile_kernels
+
+        out = folder / target_folder(profile.name) / "kernels"
+        made = compile_kernels(kernels, profile.device.tuning_key, VARIANTS, out, jobs=self.jobs)
+        return tuple(_in_bundle(record, folder, out) for record in made)
 
 
 def _in_bundle(record: KernelRecord, folder: Path, out: Path) -> KernelRecord:

@@ -356,7 +356,7 @@ def replacements(fakes: Fakes) -> list[tuple[Any, str, Any]]:
     """(object, attribute, fake) of everything that the pipeline calls."""
     from porting import compilers, emulation, kernel_compiler, parity, report, runners, throughput, verdict
     from porting.parity import interpreted
-    from porting.pipeline import abilities, again, emulating, kernels, limiting, making, measuring
+    from porting.pipeline import abilities, again, kernels, limiting, making, measuring
     from porting.roofline import frame
 
     recorder = ModuleType("porting.trace.recorder")
@@ -374,7 +374,6 @@ def replacements(fakes: Fakes) -> list[tuple[Any, str, Any]]:
         (kernel_compiler, "compile_kernels", fakes.compile_kernels),
         (kernel_compiler, "fill_cache", fakes.fill_cache),
         (kernels, "find_kernels", dict),
-        (emulating, "find_kernels", dict),
         (emulation, "emulate_kernels", fakes.emulate_kernels),
         (port_module, "load_world_model", fakes.load_world_model),
         (port_module, "describe_host", describe_host),
