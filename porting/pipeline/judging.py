@@ -6,6 +6,7 @@ from porting import content, report, verdict
 from porting.bundle import add_stage, forget_stage
 from porting.pipeline.abilities import describe_ability
 from porting.pipeline.compiling import WITH_KERNELS, change_target, compile_name, kernel_export_name
+from porting.pipeline.emulating import KernelEmulation
 from porting.pipeline.interpreting import NAME as INTERPRETING
 from porting.pipeline.kernels import kernels_name
 from porting.pipeline.workshop import Workshop
@@ -40,7 +41,7 @@ def _broken_stages(record: PortRecord, target: str) -> list[Check]:
     if any(artifact.backend in WITH_KERNELS for artifact in record.targets[target].artifacts):
         steps |= {kernel_export_name(component.name): Step.COMPILED for component in record.program.components}
         steps |= {INTERPRETING: Step.ATTESTED}
-    steps |= {kernels_name(target): Step.ATTESTED}
+    steps |= {kernels_name(target): Step.ATTESTED, f"{KernelEmulation.purpose} {target}": Step.ATTESTED}
     steps |= {"trace": Step.PARITY, f"parity {target}": Step.PARITY, f"throughput {target}": Step.THROUGHPUT}
     return [
         Check(

@@ -282,6 +282,23 @@ def test_verify_executes_the_kernels_of_targets_that_are_not_here(tmp_path: Path
     assert kept == record.targets["mi355x"].emulated
 
 
+def test_an_emulation_that_breaks_fails_its_target(
+    tmp_path: Path, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.installed.add("triton")
+    amd = make_profile(device=Device(kind="hip", architecture="gfx950")).model_copy(update={"name": "mi355x"})
+    port(make_request(tmp_path, profiles=(make_profile(), amd)), Silent())
+
+    def break_down(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("porting.emulation.emulate_kernels", break_down)
+    verdict = again.verify(tmp_path, (), 1, Silent()).targets["mi355x"].verdict
+    assert verdict is not None
+    assert verdict.outcome is Outcome.FAILED
+    assert "emulate mi355x broke: ZeroDivisionError: by zero" in {check.reason for check in verdict.checks}
+
+
 def test_verify_says_what_it_lacks_to_execute_kernels(
     tmp_path: Path, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
