@@ -1,4 +1,7 @@
-"""Peak memory of an export, in a process of its own."""
+"""Peak memory of an export, in a process of its own.
+
+Anonymous memory is what counts: the exported file is mapped to prove it, and its pages may be dropped at any time.
+"""
 
 import json
 import subprocess
@@ -9,17 +12,19 @@ import pytest
 
 WEIGHT_BYTES = 2_684_354_560
 EXPORT = """
-import json, resource, sys
+import json, sys, threading
 from pathlib import Path
 import torch
 from torch import nn
 from porting.export import export_component
+from tests.export.large_checkpoint import watch_memory
 from tests.export.small import big_model
 
+peak = [0]
+threading.Thread(target=watch_memory, args=(peak,), daemon=True).start()
 model = big_model(layers=10, width=8192)
 record = export_component(model, "step", Path(sys.argv[1]), 20)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps({"peak": peak, "weights": record.weight_bytes, "exercised": record.contract.exercised}))
+print(json.dumps({"peak": peak[0], "weights": record.weight_bytes, "exercised": record.contract.exercised}))
 """
 
 
@@ -35,4 +40,4 @@ def test_an_export_keeps_one_copy_of_the_weights(tmp_path: Path, project_root: P
     assert (tmp_path / "step.onnx.data").stat().st_size >= WEIGHT_BYTES
     assert (tmp_path / "step.onnx").stat().st_size < 2**20
     assert (tmp_path / "step.pt2").stat().st_size >= WEIGHT_BYTES
-    assert measured["peak"] < 1.2 * WEIGHT_BYTES + 0.5e9
+    assert WEIGHT_BYTES < measured["peak"] < 1.2 * WEIGHT_BYTES + 0.5e9
