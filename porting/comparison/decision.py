@@ -3,11 +3,11 @@
 Three drivers take turns: the baseline, its twin (the baseline opened once more), and the candidate. The candidate is
 held against both; the twin against the baseline says what noise alone can do in the very same turns.
 
-Four things are tested: the quick frames, the middle frame, the share of slow frames, and each frame of the rollout by
-itself. The rate of false alarms, `FALSE_ALARM`, is shared out among them, and each share among the looks that are
-planned (`LOOKS`): by Bonferroni's inequality all looks together raise an alarm no oftener than planned, whatever they
-have in common. So may a comparison stop at the first look that decides. Passing wrongly, `FALSE_PASS`,
-is shared out in the same way.
+Five things are tested: the quick frames, the middle frame, the share of frames slowed by a fifth, the share of very
+late ones, and each frame of the rollout by itself. The rate of false alarms, `FALSE_ALARM`, is shared out among them,
+and each share among the looks that are planned (`LOOKS`): by Bonferroni's inequality all looks together raise an alarm
+no oftener than planned, whatever they have in common. So may a comparison stop at the first look that decides. Passing
+wrongly, `FALSE_PASS`, is shared out in the same way.
 
 Source: Lan and DeMets, Biometrika 70 (1983), discrete alpha spending, here in fixed parts and without their integral.
 """
@@ -15,10 +15,11 @@ Source: Lan and DeMets, Biometrika 70 (1983), discrete alpha spending, here in f
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from porting.comparison import tail
 from porting.comparison.intervals import Middle, Values, find_middle
+from porting.comparison.slowed import ONE_IN, SLOWED, find_slowed
+from porting.comparison.speeds import find_middles, find_quick, level_frames
 from porting.record import Outcome
 
 BASELINE, TWIN, CANDIDATE = range(3)
@@ -30,17 +31,14 @@ ONE_LOOK = {1.0: 1.0}
 """Where builds vary."""
 FALSE_ALARM = 0.005
 FALSE_PASS = 0.01
-QUICK_PART, MIDDLE_PART, NEAR_PART, FAR_PART, FRAME_PART = 0.5, 0.1, 0.25, 0.05, 0.1
+QUICK_PART, MIDDLE_PART, SLOWED_PART, LATE_PART, FRAME_PART = 0.5, 0.1, 0.25, 0.05, 0.1
 """Parts of `FALSE_ALARM`."""
 LEAST_TURNS = 6
 """Fewer are not looked at."""
 LEAST_FRAME_TURNS = 12
 """Turns before single frames are looked at: each has as many values as there are turns."""
-HALF_TRIMMED = 0.25
-"""A turn's middle is the mean of the middle half of its frames: steadier than a median, blind to stalls."""
-QUICK = 0.2
-"""Share of a turn's frames below its quick frame. What slows every frame moves it as it moves the middle; the machine's
-moods move it less: by 1.3 % from turn to turn where the middle moved by 1.9 %, on two cores of a shared machine."""
+KINDS = (f"by {SLOWED - 1:.0%}", f"by more than {tail.FAR - 1:.0%}")
+"""Of slow frames, in words."""
 SEEN_LEVEL = 0.16
 """One-sided level of the noise that a slowdown has to exceed, about one standard error. The bounds of the ratios keep
 false alarms rare; a floor at their level would ask for the same certainty twice."""
@@ -59,7 +57,10 @@ class Look:
     seen_floor: float
     """The same as far as it was seen: what fails is held against it. It guards against what the bounds of the ratios do
     not know of; their own level is what keeps false alarms rare."""
-    bands: tuple[tail.Band, ...]
+    slowed: Middle
+    """Share of frames slowed by a fifth, beyond the baseline's."""
+    late: Middle
+    """Share of frames late by far, beyond the baseline's."""
     recurring: tail.Recurring | None
     """None before `LEAST_FRAME_TURNS`, and without it nothing passes."""
     turn_ratios: Values
@@ -89,13 +90,6 @@ class Look:
         return self.outcome is not Outcome.NOT_MEASURED
 
 
-def find_speeds(log_times: Values) -> tuple[Values, Values]:
-    """Each turn's quick and middle frame, (turns, drivers) each, after what each frame is on average was taken off."""
-    usual = np.median(log_times - np.median(log_times, axis=2, keepdims=True), axis=(0, 1))
-    levelled = log_times - usual
-    return np.quantile(levelled, QUICK, axis=2), stats.trim_mean(levelled, HALF_TRIMMED, axis=2)
-
-
 def look_at(
     times: Values, limit: float, spent: float = LOOKS[1.0], rollouts: int = 1, groups: Values | None = None
 ) -> Look:
@@ -111,7 +105,8 @@ def look_at(
     """
     alarm, miss = FALSE_ALARM * spent, FALSE_PASS * spent
     log_times = np.log(times)
-    quickest, middles = find_speeds(log_times)
+    levelled = level_frames(log_times)
+    quickest, middles = find_quick(levelled), find_middles(levelled)
     turn_ratios = _by_group(_against_both(middles), groups)
     ratio = find_middle(turn_ratios, MIDDLE_PART * alarm, miss)
     quick_ratios = _by_group(_against_both(quickest), groups)
@@ -119,16 +114,28 @@ def look_at(
     against_itself = _by_group(middles[:, TWIN] - middles[:, BASELINE], groups)
     twin, seen = (find_middle(against_itself, level, level) for level in (miss, SEEN_LEVEL))
     residuals = tail.take_residuals(log_times, middles)
-    bands = tail.find_bands(residuals, (NEAR_PART * alarm, FAR_PART * alarm), miss)
+    slowed = find_slowed(log_times, SLOWED_PART * alarm, miss)
+    late = tail.find_late(residuals, LATE_PART * alarm, miss)
     recurring = None
     if len(times) >= LEAST_FRAME_TURNS:
         recurring = tail.find_slow_frame(residuals, rollouts, FRAME_PART * alarm, miss)
     floor, seen_floor = (float(max(abs(noise.low), abs(noise.high))) for noise in (twin, seen))
-    found = _find_slowness((quick, ratio), seen_floor, bands, recurring, limit)
-    doubts = _find_doubts((quick, ratio), floor, bands, recurring, limit)
+    found = _find_slowness((quick, ratio), seen_floor, (slowed, late), recurring, limit)
+    doubts = _find_doubts((quick, ratio), floor, (slowed, late), recurring, limit)
     outcome = Outcome.FAILED if found else Outcome.NOT_MEASURED if doubts else Outcome.PASSED
     return Look(
-        ratio, quick, twin, floor, seen_floor, bands, recurring, turn_ratios, quick_ratios, outcome, found or doubts
+        ratio,
+        quick,
+        twin,
+        floor,
+        seen_floor,
+        slowed,
+        late,
+        recurring,
+        turn_ratios,
+        quick_ratios,
+        outcome,
+        found or doubts,
     )
 
 
@@ -147,7 +154,7 @@ def _by_group(values: Values, groups: Values | None) -> Values:
 def _find_slowness(
     ratios: tuple[Middle, Middle],
     floor: float,
-    bands: tuple[tail.Band, ...],
+    shares: tuple[Middle, Middle],
     recurring: tail.Recurring | None,
     limit: float,
 ) -> tuple[str, ...]:
@@ -155,11 +162,10 @@ def _find_slowness(
     surest = max(ratios, key=lambda ratio: float(ratio.low))
     if surest.low > max(np.log1p(limit), floor):
         found.append(f"frames are slower by {_percent(surest.estimate)}, at least {_percent(surest.low)}")
-    for band in bands:
-        if band.excess.low > tail.SHARE_LIMIT:
+    for kind, share in zip(KINDS, shares, strict=True):
+        if share.low > tail.SHARE_LIMIT:
             found.append(
-                f"{band.shares[CANDIDATE]:.2%} of frames are slow ({_say_band(band)}),"
-                f" {float(band.excess.estimate):.2%} more than the baseline's, at least {float(band.excess.low):.2%}"
+                f"{share.estimate:.2%} of frames, beyond the baseline's, are slower {kind}, at least {share.low:.2%}"
             )
     if recurring is not None and recurring.low > np.log1p(tail.FRAME_LIMIT):
         found.append(
@@ -172,7 +178,7 @@ def _find_slowness(
 def _find_doubts(
     ratios: tuple[Middle, Middle],
     floor: float,
-    bands: tuple[tail.Band, ...],
+    shares: tuple[Middle, Middle],
     recurring: tail.Recurring | None,
     limit: float,
 ) -> tuple[str, ...]:
@@ -182,26 +188,18 @@ def _find_doubts(
         doubts.append(f"the slowdown may be as large as {_percent(largest)}")
     if not floor < np.log1p(limit):
         doubts.append(f"the baseline differs from itself by up to {_percent(floor)}")
-    for band in bands:
-        # Late by far is late whatever it would have been: what is let through there is held against the same share.
-        seen = band.seen if np.isfinite(band.below) else 1.0
-        if not band.excess.high < seen / tail.ONE_IN:
+    for kind, share in zip(KINDS, shares, strict=True):
+        if not share.high < 1 / ONE_IN:
             doubts.append(
-                f"there may be {max(float(band.excess.high), 0.0):.2%} more slow frames ({_say_band(band)}),"
-                f" of which {seen / tail.ONE_IN:.2%} would matter"
+                f"{max(float(share.high), 0.0):.2%} more frames may be slower {kind}; {1 / ONE_IN:.0%} matter"
             )
     if recurring is None:
         doubts.append(f"single frames are looked at after {LEAST_FRAME_TURNS} turns")
-    elif not recurring.high < np.log(tail.SLOWED):
+    elif not recurring.high < np.log(SLOWED):
         doubts.append(
             f"frame {recurring.least_known} of the rollout may be slower by {_percent(recurring.high)} each time"
         )
     return tuple(doubts)
-
-
-def _say_band(band: tail.Band) -> str:
-    above = f"{np.expm1(band.above):.0%}"
-    return f"by {above} to {np.expm1(band.below):.0%}" if np.isfinite(band.below) else f"by more than {above}"
 
 
 def _percent(log_ratio: float | Values) -> str:

@@ -5,19 +5,12 @@ import math
 import numpy as np
 
 from porting.comparison import tail
-from porting.comparison.decision import (
-    BASELINE,
-    CANDIDATE,
-    FALSE_ALARM,
-    FALSE_PASS,
-    LEAST_TURNS,
-    TWIN,
-    Look,
-)
-from porting.comparison.intervals import bootstrap_95
+from porting.comparison.decision import BASELINE, CANDIDATE, FALSE_ALARM, FALSE_PASS, LEAST_TURNS, TWIN, Look
+from porting.comparison.intervals import Middle, bootstrap_95
 from porting.comparison.measure import Measured, Settings
 from porting.comparison.sides import Side
-from porting.record import Comparison, ComponentRatio, Host, Interval, Outcome, SlowFrame, TailBand
+from porting.comparison.slowed import ONE_IN, SLOWED
+from porting.record import Comparison, ComponentRatio, Host, Interval, Outcome, SlowFrame, SlowShare
 
 
 def say_unmeasured(first: Side, second: Side, host: Host, settings: Settings, reason: str) -> Comparison:
@@ -99,22 +92,21 @@ def _figures(found: Measured, look: Look, settings: Settings, names: list[str]) 
         "noise_seen": math.expm1(look.seen_floor),
         "twin_ratio": math.exp(look.twin.estimate),
         "smallest_slowdown": math.expm1(needed),
-        "tail": tuple(_record_band(band) for band in look.bands),
+        "slowed": _record_share(SLOWED, look.slowed),
+        "late": _record_share(tail.FAR, look.late),
         "slow_frame": _record_frame(look),
         "components": _compare_components(found, settings.seed, names),
     }
 
 
-def _record_band(band: tail.Band) -> TailBand:
-    return TailBand(
-        above=math.exp(band.above),
-        below=math.exp(band.below) if math.isfinite(band.below) else None,
-        baseline_share=float(band.shares[[BASELINE, TWIN]].mean()),
-        candidate_share=float(band.shares[CANDIDATE]),
-        excess=float(band.excess.estimate),
-        excess_low=float(band.excess.low),
-        excess_high=float(band.excess.high),
-        seen=band.seen,
+def _record_share(slowdown: float, found: Middle) -> SlowShare:
+    return SlowShare(
+        slowdown=slowdown,
+        share=float(found.estimate),
+        low=float(found.low),
+        high=float(found.high),
+        limit=tail.SHARE_LIMIT,
+        matters=1 / ONE_IN,
     )
 
 
@@ -163,7 +155,7 @@ def _say(found: Measured, look: Look | None, settings: Settings) -> str:
         high, floor = (100 * math.expm1(float(bound)) for bound in (look.telling.high, look.floor))
         return (
             f"No slower: the ratio is {math.exp(look.telling.estimate):.4f}, a slowdown above {max(high, 0.0):.2f} %"
-            f" would have been seen, as would a fifth on one frame in {tail.ONE_IN} or on the same frame each time;"
+            f" would have been seen, as would a fifth on one frame in {ONE_IN} or on the same frame each time;"
             f" the baseline differs from itself by less than {floor:.2f} % ({held})."
         )
     return f"Not measured: {'; '.join(look.causes)} ({held}); allow more time or a quieter machine."

@@ -23,7 +23,7 @@ from porting.record.comparison import (
     ComponentRatio,
     Interval,
     SlowFrame,
-    TailBand,
+    SlowShare,
 )
 from porting.record.emulated import (
     EmulatedKernel,
@@ -126,11 +126,11 @@ __all__ = [
     "SessionLoad",
     "Sha256",
     "SlowFrame",
+    "SlowShare",
     "Soak",
     "StageRecord",
     "StateContract",
     "Step",
-    "TailBand",
     "TargetRecord",
     "TeacherForced",
     "ThroughputEvidence",

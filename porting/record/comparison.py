@@ -34,22 +34,18 @@ class Interval(Model):
     """How often an interval made so holds the true ratio."""
 
 
-class TailBand(Model):
-    """Frames that were slower than their own turn's middle by a factor inside a band."""
+class SlowShare(Model):
+    """Share of the candidate's frames that are slow by themselves, beyond the baseline's."""
 
-    above: float
-    below: float | None
-    """None for any factor above `above`."""
-    baseline_share: float
-    candidate_share: float
-    excess: float
-    """The candidate's share less the baseline's."""
-    excess_low: float
-    """Failing needs this bound, at the level of a false alarm, beyond the limit."""
-    excess_high: float
-    """Passing needs this bound below what one slow frame in fifty would add."""
-    seen: float
-    """Share of frames slowed by a fifth that would have fallen into the band, had there been any."""
+    slowdown: float
+    """Factor by which they are slower than their turn's middle frame."""
+    share: float
+    low: float
+    """Failing needs this bound, at the level of a false alarm, beyond `limit`."""
+    high: float
+    """Passing needs this bound below `matters`."""
+    limit: float
+    matters: float
 
 
 class SlowFrame(Model):
@@ -115,7 +111,10 @@ class Comparison(Model):
     """At most this often does one pass that is slower than the limit."""
     looks: int
     """Times that the figures were looked at, of those planned."""
-    tail: tuple[TailBand, ...] = ()
+    slowed: SlowShare | None = None
+    """Slower by a fifth, estimated from how late all frames are."""
+    late: SlowShare | None = None
+    """Slower by more than a half, counted."""
     slow_frame: SlowFrame | None = None
     components: tuple[ComponentRatio, ...] = ()
     priority: str = ""
@@ -131,6 +130,6 @@ class Comparison(Model):
         measured = self.turns > 0 and self.frames > 0 and all(f is not None and math.isfinite(f) for f in figures)
         if self.outcome is not Outcome.NOT_MEASURED and not measured:
             raise ValueError("a comparison cannot pass or fail without a ratio, its bounds and a noise floor")
-        if self.outcome is Outcome.PASSED and not (self.tail and self.slow_frame):
+        if self.outcome is Outcome.PASSED and not (self.slowed and self.late and self.slow_frame):
             raise ValueError("a comparison cannot pass without a look at slow frames")
         return self

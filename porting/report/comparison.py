@@ -20,14 +20,10 @@ def list_figures(found: Comparison) -> list[tuple[str, str]]:
             ("noise", f"{_noise(found)} (the baseline against itself, in the same turns)"),
             ("smallest found", f"a slowdown of {numbers.percent(found.smallest_slowdown)}, {_sure(found)} of the time"),
         ]
-    for band in found.tail:
-        upper = "" if band.below is None else f" to {_late(band.below)}"
-        rows.append(
-            (
-                f"slow by {_late(band.above)}{upper or ' up'}",
-                f"{band.candidate_share:.2%} of frames against {band.baseline_share:.2%}",
-            )
-        )
+    for name, share in ((" (estimated)", found.slowed), (" and more (counted)", found.late)):
+        if share is not None:
+            late = f"frames late by {_late(share.slowdown)}{name}"
+            rows.append((late, f"{share.share:.2%} of all beyond the baseline's, {share.low:.2%} to {share.high:.2%}"))
     if found.slow_frame is not None:
         slow = found.slow_frame
         rows.append(("slowest frame", f"number {slow.frame} of the rollout: {slow.ratio:.3f}, at least {slow.low:.3f}"))

@@ -67,7 +67,7 @@ def test_a_record_cannot_pass_without_figures(make_bundle: MakeBundle) -> None:
     same = make_bundle("a", *UNEVEN)
     result = CliRunner().invoke(load_commands(), ["compare", str(same), str(same), "--no-priority", "--json"])
     found = Comparison.model_validate_json(result.stdout)
-    for gone in ({"ratio": None}, {"turns": 0}, {"tail": ()}, {"slow_frame": None}, {"noise_floor": float("nan")}):
+    for gone in ({"ratio": None}, {"turns": 0}, {"slowed": None}, {"slow_frame": None}, {"noise_floor": float("nan")}):
         with pytest.raises(ValueError, match="cannot pass"):
             Comparison.model_validate(found.model_dump() | gone)
     assert "passed" in render_comparison(found).splitlines()[0]

@@ -115,9 +115,9 @@ def test_bounds_hold_their_level(degrees: float) -> None:
 
 
 def test_levels_sum_to_the_rate_that_is_promised() -> None:
-    from porting.comparison.decision import FAR_PART, FRAME_PART, MIDDLE_PART, NEAR_PART, QUICK_PART
+    from porting.comparison.decision import FRAME_PART, LATE_PART, MIDDLE_PART, QUICK_PART, SLOWED_PART
 
-    assert pytest.approx(1.0) == QUICK_PART + MIDDLE_PART + NEAR_PART + FAR_PART + FRAME_PART
+    assert pytest.approx(1.0) == QUICK_PART + MIDDLE_PART + SLOWED_PART + LATE_PART + FRAME_PART
     assert FALSE_ALARM <= 1 / 200
 
 
