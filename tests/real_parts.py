@@ -3,6 +3,7 @@
 Tests marked browser, postgres or mlflow talk to the real thing, and are skipped with the reason where it is not
 installed. With WORLDPORT_REQUIRE_REAL_PARTS=1, as in CI, such a skip fails; so does a whole module of them that is
 skipped while it is collected, and a run of the whole suite in which no test of a part ran. The conftest imports this.
+Where worker processes run the tests (pytest-xdist), their reports come together in the process that started them.
 """
 
 import os
@@ -28,10 +29,26 @@ def required() -> bool:
     return told == "1"
 
 
+class Sightings:
+    """Which parts had a test that ran, here or in a worker."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and (not report.skipped or hasattr(report, "wasxfail")):
+            self.config.stash[RAN].update(part for part in PARTS if part in report.keywords)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     required()
     config.stash[RAN] = set()
     config.stash[SILENT] = []
+    config.pluginmanager.register(Sightings(config))
+
+
+def is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
 
 
 def parts_of(item: pytest.Item) -> list[str]:
@@ -49,8 +66,6 @@ def pytest_runtest_makereport(
     if report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"{', '.join(parts)}: has to be there ({VARIABLE}=1), but was skipped: {say_reason(report)}"
-    elif call.when == "call":
-        item.config.stash[RAN].update(parts)
     return report
 
 
@@ -77,7 +92,8 @@ def say_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     whole = config.args_source is config.ArgsSource.TESTPATHS and config.option.markexpr == WHOLE_SUITE
-    if not (required() and whole and not config.option.keyword and not config.option.collectonly):
+    asked = required() and whole and not config.option.keyword and not config.option.collectonly
+    if not asked or is_worker(config):
         return
     config.stash[SILENT] = [part for part in PARTS if part not in config.stash[RAN]]
     if config.stash[SILENT] and exitstatus == pytest.ExitCode.OK:

@@ -76,9 +76,22 @@ def test_other_skips_and_tests_that_run_are_left_alone(suite: Suite) -> None:
     assert "3 passed, 1 skipped, 1 xfailed" in said
 
 
-def test_a_part_without_any_test_fails_the_whole_suite(suite: Suite) -> None:
+WORKERS = {"one process": (), "workers": ("-n", "2")}
+
+
+@pytest.mark.parametrize("workers", WORKERS.values(), ids=WORKERS)
+def test_parts_that_run_satisfy_the_whole_suite(suite: Suite, workers: tuple[str, ...]) -> None:
+    code, said = suite.run(ALL_RUN, *workers)
+    assert code == pytest.ExitCode.OK, said
+    code, said = suite.run(ALL_RUN + SKIPS["by a mark"], *workers)
+    assert code == pytest.ExitCode.TESTS_FAILED, said
+    assert "postgres: has to be there" in said
+
+
+@pytest.mark.parametrize("workers", WORKERS.values(), ids=WORKERS)
+def test_a_part_without_any_test_fails_the_whole_suite(suite: Suite, workers: tuple[str, ...]) -> None:
     without = ALL_RUN.replace("@pytest.mark.mlflow", "@pytest.mark.slow")
-    code, said = suite.run(without)
+    code, said = suite.run(without, *workers)
     assert code == pytest.ExitCode.TESTS_FAILED, said
     assert "FAILED mlflow: has to be there (WORLDPORT_REQUIRE_REAL_PARTS=1), but no test of it ran" in said
     for arguments in (("-m", "slow"), ("tests",), ("-k", "browser"), ("--collect-only",)):
