@@ -5,6 +5,8 @@ Recognising reads headers and needs no torch; a family's own modules are importe
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +72,8 @@ def inspect_checkpoint(path_or_name: str | Path) -> Inspection:
     if OWN_CLASS.fullmatch(chosen):
         return inspect_own(chosen, open_checkpoint(find_checkpoint(rest)))
     checkpoint = _open(rest)
-    return _choose_family(checkpoint, chosen).inspect(checkpoint)
+    with _insisting(checkpoint, chosen):
+        return _choose_family(checkpoint, chosen).inspect(checkpoint)
 
 
 def load_world_model(path_or_name: str | Path) -> "WorldModel":
@@ -88,7 +91,8 @@ def load_world_model(path_or_name: str | Path) -> "WorldModel":
         return load_own(chosen, checkpoint)
     family = _choose_family(checkpoint, chosen)
     family.check_packages()
-    return family.load(checkpoint)
+    with _insisting(checkpoint, chosen):
+        return family.load(checkpoint)
 
 
 def open_model(path_or_name: str | Path) -> tuple[Checkpoint, Family]:
@@ -178,6 +182,29 @@ def _split_chosen(path_or_name: str | Path) -> tuple[str, str]:
 
 def _choose_family(checkpoint: Checkpoint, chosen: str) -> Family:
     return name_family(chosen) if chosen else find_family(checkpoint)
+
+
+@contextmanager
+def _insisting(checkpoint: Checkpoint, chosen: str) -> Iterator[None]:
+    """What a family that was insisted on stumbles over, told as what it is where the checkpoint is another family's.
+
+    Raises:
+        CheckpointError: it is; instead of the first key or tensor that does not fit the one that was named.
+    """
+    try:
+        yield
+    except (CheckpointError, ConfigError) as cause:
+        try:
+            own = find_family(checkpoint)
+        except (CheckpointError, ConfigError):
+            own = None
+        if not chosen or own is None or own.name == chosen:
+            raise
+        what = str(cause).rpartition("; ")[0] or str(cause)
+        raise CheckpointError(
+            f"{checkpoint.path}: is of family {own.name} ({own.title}), not {chosen}, which finds: {what};"
+            " leave --family out"
+        ) from cause
 
 
 def name_family(name: str) -> Family:

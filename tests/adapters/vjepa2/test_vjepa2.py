@@ -1,6 +1,5 @@
 """V-JEPA 2: recognised, converted, rolled out in latent space past its window, and refused where it is broken."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -102,14 +101,6 @@ def test_the_view_shows_every_value(model: WorldModel) -> None:
     assert np.allclose(np.sort(np.append(tokens.flatten().numpy(), np.zeros(grey))), shown, atol=1e-5)
 
 
-def test_a_config_that_disagrees_with_the_tensors_names_both_shapes(folder: Path) -> None:
-    zoo_ports.change_config(folder, {"hidden_size": 64})
-    for use in (inspect_checkpoint, load_world_model):
-        message = refusal(use, folder)
-        assert "encoder.embeddings.patch_embeddings.proj.weight: has shape (48, 3, 2, 8, 8)" in message
-        assert f"{folder / 'config.json'} asks for (64, 3, 2, 8, 8)" in message
-
-
 def test_more_layers_than_there_are_and_fewer(folder: Path) -> None:
     zoo_ports.change_config(folder, {"num_hidden_layers": 3})
     assert "lacks encoder.layer.2." in refusal(inspect_checkpoint, folder)
@@ -133,21 +124,9 @@ def test_an_impossible_config_is_named(folder: Path, changes: dict[str, object],
     assert words in message
 
 
-def test_a_missing_shard_and_a_missing_index(folder: Path) -> None:
-    shard = next(folder.glob("*-00002-of-*.safetensors"))
-    shard.rename(folder.parent / shard.name)
-    assert f"{shard}: " in refusal(inspect_checkpoint, folder)
-    assert "this shard is missing" in refusal(inspect_checkpoint, folder)
-    (folder.parent / shard.name).rename(shard)
+def test_shards_without_their_index(folder: Path) -> None:
     (folder / "model.safetensors.index.json").unlink()
     assert "holds 2 weights files" in refusal(inspect_checkpoint, folder)
-
-
-def test_weights_that_are_not_finite_are_named(folder: Path) -> None:
-    index = json.loads((folder / "model.safetensors.index.json").read_text())
-    name = "predictor.layer.0.mlp.fc1.weight"
-    zoo_ports.spoil(folder / index["weight_map"][name], name)
-    assert f"{name}: holds nan at flat index 0" in refusal(load_world_model, folder)
 
 
 @pytest.mark.slow

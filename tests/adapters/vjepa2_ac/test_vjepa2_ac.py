@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,7 +14,7 @@ import zoo
 from porting.adapters.registry import inspect_checkpoint, load_world_model
 from porting.adapters.vjepa2_ac.modules import Planner, Step, move
 from porting.adapters.world_model import WorldModel
-from porting.errors import CheckpointError, ConfigError, PortingError
+from porting.errors import ConfigError
 from tests.adapters import zoo_ports
 from zoo.vjepa2_ac import TINY, WINDOW, make_halves
 
@@ -178,35 +177,6 @@ def test_impossible_settings_are_named(folder: Path, settings: dict[str, object]
         inspect_checkpoint(folder)
     assert str(error.value).startswith(f"{folder / 'worldport.json'}: ")
     assert words in str(error.value)
-
-
-def test_an_action_of_the_wrong_width_is_refused(folder: Path) -> None:
-    sample = {
-        "frames": torch.rand(2, 1, WINDOW, 3, 32, 32),
-        "first_poses": torch.zeros(2, 1, WINDOW, 7),
-        "first_actions": torch.zeros(2, 1, WINDOW - 1, 7),
-        "action": torch.zeros(2, 9, 1, 6),
-    }
-    save_file(sample, folder / "sample.safetensors")
-    with pytest.raises(CheckpointError) as error:
-        load_world_model(folder)
-    assert "action: is (2, 9, 1, 6) float32, the model takes (sessions, frames, 1, 7) float32" in str(error.value)
-    save_file({**sample, "action": torch.zeros(2, 9, 1, 7)}, folder / "sample.safetensors")
-    loaded = load_world_model(folder)
-    assert len(loaded.samples) == 2
-    assert "sessions stored with the checkpoint" in loaded.sample_source
-
-
-def test_a_config_that_disagrees_and_weights_that_are_not_finite(folder: Path) -> None:
-    zoo_ports.change_config(folder, {"pred_hidden_size": 64})
-    with pytest.raises(PortingError, match=r"predictor\.predictor_embed\.weight.*\(48, 48\).*\(64, 48\)"):
-        inspect_checkpoint(folder)
-    zoo_ports.change_config(folder, {"pred_hidden_size": None})
-    held = torch.load(folder / "vjepa2-ac-vitt.pt", weights_only=True)
-    held["predictor"]["module.backbone.action_encoder.bias"][3] = torch.inf
-    torch.save(held, folder / "vjepa2-ac-vitt.pt")
-    with pytest.raises(CheckpointError, match=r"predictor\.module\.backbone\.action_encoder\.bias: holds inf at flat"):
-        load_world_model(folder)
 
 
 @pytest.mark.slow

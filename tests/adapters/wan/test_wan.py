@@ -191,12 +191,6 @@ def test_configs_that_do_not_fit_are_named(folder: Path, part: str, changes: dic
     assert str(folder) in str(error.value)
 
 
-def test_weights_that_are_not_finite_are_named(folder: Path) -> None:
-    zoo_ports.spoil(folder / "vae/diffusion_pytorch_model.safetensors", "post_quant_conv.bias")
-    with pytest.raises(CheckpointError, match=r"post_quant_conv\.bias: holds nan"):
-        load_world_model(folder)
-
-
 @pytest.mark.parametrize("name", ["wan2.1-t2v-1.3b", "wan2.2-t2v-a14b", "wan2.2-t2v-5b"])
 def test_published_sizes_are_inspected_without_weights(name: str) -> None:
     sizes = {"wan2.1-t2v-1.3b": 1.42e9, "wan2.2-t2v-a14b": 28.6e9, "wan2.2-t2v-5b": 5e9}
