@@ -174,7 +174,8 @@ def draw_trend(trend: TargetTrend, found: MetricTrend, key: str) -> Chart:
         for change in found.changes:
             keys.append(_draw_change(axes, trend, change))
         _mark_commits(axes, trend.points)
-        _give_room(axes, [point.values[metric.name] for point in trend.points if metric.name in point.values])
+        values = [point.values[metric.name] for point in trend.points if metric.name in point.values]
+        give_room(axes, values, metric)
         svg = inline_svg(figure, f"{metric.title} of {trend.target} over {plural(len(trend.points), 'record')}", key)
     gaps = sum(metric.name not in point.values for point in trend.points)
     note = f"Not measured in {gaps} of {plural(len(trend.points), 'record')}." if gaps else ""
@@ -233,12 +234,17 @@ def _mark_commits(axes: Axes, points: Sequence[HistoryPoint]) -> None:
     axes.set_xlim(-0.5, len(points) - 0.5)
 
 
-def _give_room(axes: Axes, values: Sequence[float]) -> None:
-    """Every value and some room around; never so close that noise fills the picture of a figure that stands still."""
+def give_room(axes: Axes, values: Sequence[float], metric: Metric) -> None:
+    """Every value and some room around; never so close that noise fills the picture of a figure that stands still.
+
+    Nothing below zero is shown of a figure that cannot be there.
+    """
     low, high = min(values), max(values)
     middle = (low + high) / 2
-    half = max(0.62 * (high - low), LEAST_SPAN * abs(middle), 1e-12)
-    axes.set_ylim(middle - half, middle + half)
+    still = 2 * metric.least if metric.additive else LEAST_SPAN * abs(middle)
+    half = max(0.62 * (high - low), still) or metric.least
+    bottom = middle - half if low < 0 else max(middle - half, -half / 10)
+    axes.set_ylim(bottom, middle + half)
 
 
 def mark_of(point: HistoryPoint) -> str:

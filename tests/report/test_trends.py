@@ -6,9 +6,10 @@ import pytest
 
 from porting.history.trends import make_trends
 from porting.record import Outcome, Step
-from porting.record.history import HistoryPoint
+from porting.record.history import METRIC_OF, HistoryPoint
 from porting.report import render_html
-from porting.report.trends import TrendPage, make_pages, say_outcomes
+from porting.report.charts import open_axes
+from porting.report.trends import TrendPage, give_room, make_pages, say_outcomes
 from porting.report.trends_page import render_trends
 from tests.history.points import digest, make_point, make_series
 from tests.report.records import TEMPLATES, passing, write_bundle
@@ -56,6 +57,19 @@ def test_a_chart_marks_change_break_and_disturbed_records() -> None:
     # Change and break each in their own colour.
     for ink in ("failed", "muted", "second", "reference"):
         assert f"var(--chart-{ink})" in chart.svg
+
+
+@pytest.mark.parametrize(
+    ("value", "name"), [(0.0, "missed"), (0.0, "budget_ratio"), (120.0, "fps"), (90.0, "psnr_end")]
+)
+def test_a_figure_that_stands_still_has_an_axis_to_read(value: float, name: str) -> None:
+    with open_axes("", "") as (_, axes):
+        give_room(axes, [value, value], METRIC_OF[name])
+        low, high = axes.get_ylim()
+    assert low < value < high
+    assert high - low >= METRIC_OF[name].least
+    if value == 0:
+        assert -0.1 * high <= low
 
 
 def test_what_was_not_measured_is_a_gap_and_not_0() -> None:
