@@ -46,8 +46,9 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
+# One at a time: these take a core or two each, or gigabytes.
 slow: install
 	$(BIN)/python -m pytest -m slow
 
