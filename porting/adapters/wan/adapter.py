@@ -7,7 +7,7 @@ from torch import nn
 
 from porting.adapters.blueprint import Blueprint, Part, Sizes
 from porting.adapters.published import read_settings
-from porting.adapters.wan.config import Clip, Settings
+from porting.adapters.wan.config import Asked, Clip, Settings
 from porting.adapters.wan.decoder import FirstDecoder, Joiner, SteadyDecoder, StreamingDecoder
 from porting.adapters.wan.modules import Denoiser
 from porting.adapters.wan.parts import (
@@ -103,7 +103,7 @@ def read_boundary(checkpoint: Checkpoint) -> float | None:
     return float(told)
 
 
-def measure_clip(checkpoint: Checkpoint, settings: Settings, transformer: Any, vae: Any) -> Clip:
+def measure_clip(checkpoint: Checkpoint, settings: Asked, transformer: Any, vae: Any) -> Clip:
     """A clip's sizes in latents.
 
     Raises:

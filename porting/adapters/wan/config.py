@@ -1,12 +1,32 @@
 """Wan's clip: what the pipeline takes as arguments, from worldport.json; the sampler's levels; sizes that follow."""
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Size = Annotated[int, Field(gt=0)]
 LEVELS = 1000
 """Timesteps that the noise levels from 0 to 1 are counted in."""
+
+
+class Asked(Protocol):
+    """What of a family's settings a clip's sizes follow from."""
+
+    @property
+    def height(self) -> int:
+        """Of a picture."""
+
+    @property
+    def width(self) -> int:
+        """Of a picture."""
+
+    @property
+    def frames(self) -> int:
+        """Pictures of a clip."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Of a prompt's embedding."""
 
 
 class Settings(BaseModel):

@@ -71,8 +71,8 @@ def build_transformer(part: Checkpoint) -> Any:
     return transformer
 
 
-def build_autoencoder(part: Checkpoint) -> Any:
-    """An `AutoencoderKLWan` without weights and without its encoder.
+def build_autoencoder(part: Checkpoint, *, with_encoder: bool = False) -> Any:
+    """An `AutoencoderKLWan` without weights and, unless it is asked for, without its encoder.
 
     Raises:
         ConfigError: a value is impossible, or it is another autoencoder.
@@ -88,7 +88,8 @@ def build_autoencoder(part: Checkpoint) -> Any:
             f"{part.config_path}: tells {len(vae.config.latents_mean)} means and {len(vae.config.latents_std)}"
             f" deviations of {vae.config.z_dim} latent channels; correct it"
         )
-    del vae.encoder, vae.quant_conv
+    if not with_encoder:
+        del vae.encoder, vae.quant_conv
     return vae
 
 

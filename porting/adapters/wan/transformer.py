@@ -100,6 +100,11 @@ def finish(network: Any, x: Tensor, embedded: Tensor, grid: tuple[int, ...]) -> 
     """Tokens (B, T * rows * columns, width) of a grid (T, rows, columns) to (B, T, C, h, w)."""
     shift, scale = (network.scale_shift_table + embedded[:, None]).chunk(2, dim=1)
     x = network.proj_out(normalise(network.norm_out, x) * (1 + scale) + shift)
+    return place_patches(network, x, grid)
+
+
+def place_patches(network: Any, x: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Patches (B, T * rows * columns, values) of a grid (T, rows, columns) to (B, T, C, h, w)."""
     x = x.unflatten(2, (*network.config.patch_size, -1)).unflatten(1, grid)
     return x.permute(0, 1, 4, 7, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(1, 2)
 
