@@ -1,6 +1,6 @@
 """Compiles some small kernels for AMD's processors, in a process of its own: the tests' own runs Triton interpreted.
 
-    python tests/emulators/amdgcn/compiled.py FILE
+    python -m tests.emulators.amdgcn.compiled FILE
 
 writes a pickle: (kernel, processor) -> text, code object, warps and bytes of LDS.
 """
@@ -15,40 +15,9 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from tests.emulators.small_kernels import multiply, multiply_scaled, soften
+
 LANES = {"gfx942": 64, "gfx950": 64, "gfx1250": 32, "gfx1201": 32}
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def multiply(a, b, c, n, DEPTH: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
-    """32 rows times n columns in a pipelined loop, rounded to float16; columns from n on are not there."""
-    row, column, k = tl.arange(0, 32), tl.arange(0, 32) + 32 * tl.program_id(0), tl.arange(0, 32)
-    total = tl.zeros((32, 32), tl.float32)
-    for start in range(0, DEPTH, 32):
-        x = tl.load(a + row[:, None] * DEPTH + (start + k)[None, :])
-        y = tl.load(b + (start + k)[:, None] * n + column[None, :], mask=column[None, :] < n, other=0.0)
-        total = tl.dot(x, y, total)
-    tl.store(c + row[:, None] * n + column[None, :], total.to(tl.float16), mask=column[None, :] < n)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def soften(x, y, n, N: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
-    """The softmax of a row of n numbers."""
-    place = tl.arange(0, N)
-    row = tl.load(x + tl.program_id(0) * n + place, mask=place < n, other=-float("inf"))
-    raised = tl.exp(row - tl.max(row))
-    tl.store(y + tl.program_id(0) * n + place, raised / tl.sum(raised), mask=place < n)
-
-
-@triton.jit
-def multiply_scaled(a, a_scales, b, b_scales, c):  # type: ignore[no-untyped-def]
-    """32 x 32 x 256 of E4M3 with scales E8M0 of 32 elements; b is given by its columns."""
-    row, k, block = tl.arange(0, 32), tl.arange(0, 256), tl.arange(0, 8)
-    x = tl.load(a + row[:, None] * 256 + k[None, :])
-    y = tl.load(b + row[None, :] * 256 + k[:, None])
-    x_scales = tl.load(a_scales + row[:, None] * 8 + block[None, :])
-    y_scales = tl.load(b_scales + row[:, None] * 8 + block[None, :])
-    total = tl.dot_scaled(x, x_scales, "e4m3", y, y_scales, "e4m3")
-    tl.store(c + row[:, None] * 32 + row[None, :], total)
 
 
 @triton.jit
@@ -66,12 +35,17 @@ def multiply_described(a, b, c, m, n, k):  # type: ignore[no-untyped-def]
 
 FP8, BF16 = "*fp8e4nv", "*bf16"
 KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int], tuple[str, ...]]] = {
-    "multiply": (multiply, {"a": "*fp16", "b": "*fp16", "c": "*fp16", "n": "i32"}, {"DEPTH": 128}, tuple(LANES)),
+    "multiply": (
+        multiply,
+        {"a": "*fp16", "b": "*fp16", "c": "*fp16", "n": "i32"},
+        {"DEPTH": 128, "TILE": 32},
+        tuple(LANES),
+    ),
     "soften": (soften, {"x": "*fp32", "y": "*fp32", "n": "i32"}, {"N": 512}, tuple(LANES)),
     "multiply_scaled": (
         multiply_scaled,
         {"a": FP8, "a_scales": "*u8", "b": FP8, "b_scales": "*u8", "c": "*fp32"},
-        {},
+        {"SIDE": 32},
         ("gfx950", "gfx1250"),
     ),
     "multiply_described": (

@@ -4,13 +4,13 @@ import pytest
 
 from tests.emulators.amdgcn.conftest import Compiled
 from tests.emulators.amdgcn.delete_waits import IDLE, LATER, UNTOUCHED, counters_of, delete_all, find_deletions
-from tests.emulators.amdgcn.test_planted_faults import make_launch, soften
+from tests.emulators.amdgcn.test_planted_faults import PROBLEMS, make_launch
 
 
 @pytest.mark.parametrize("target", ["gfx950", "gfx1250"])
 def test_every_deletion_is_found(compiled: Compiled, target: str) -> None:
     code = compiled["soften", target]
-    results = delete_all(make_launch(soften(), code, code["text"], target))
+    results = delete_all(make_launch(PROBLEMS["soften"](), code, code["text"], target))
     assert len(results) >= 8
     assert {how for _, how in results} <= {"use before it is there", "race", "uninitialised read", "wrong bits"}
 
@@ -20,11 +20,11 @@ def test_what_deleting_changes_nothing_is_explained(compiled: Compiled) -> None:
     code = compiled["soften", "gfx950"]
     text = code["text"].replace("\ts_barrier\n", "\ts_barrier\n\ts_waitcnt lgkmcnt(0)\n\ts_barrier\n", 1)
     assert text != code["text"]
-    results = [how for _, how in delete_all(make_launch(soften(), code, text, "gfx950"))]
+    results = [how for _, how in delete_all(make_launch(PROBLEMS["soften"](), code, text, "gfx950"))]
     assert results.count(IDLE) == 1
     assert results.count(UNTOUCHED) == 2
     twice = code["text"].replace("\ts_waitcnt vmcnt(1)\n", "\ts_waitcnt vmcnt(1)\n\ts_waitcnt vmcnt(1)\n", 1)
-    results = [how for _, how in delete_all(make_launch(soften(), code, twice, "gfx950"))]
+    results = [how for _, how in delete_all(make_launch(PROBLEMS["soften"](), code, twice, "gfx950"))]
     assert sorted(how for how in results if how in (IDLE, LATER)) == sorted([LATER, IDLE])
 
 

@@ -4,76 +4,32 @@ A text is found wrong by a fault, by results that differ from the exact ones by 
 depend on the schedule. Every planted text still assembles.
 """
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 import pytest
 from triton.backends.amd.compiler import assemble_amdgcn
 
+from porting.emulators import Launch, Schedule
 from porting.emulators.amdgcn import run
-from porting.emulators.faults import Fault
-from porting.emulators.launch import Buffer, Launch, Schedule
 from tests.emulators.amdgcn.conftest import Compiled
+from tests.emulators.planting import (
+    WRONG,
+    Array,
+    Planted,
+    Problem,
+    judge,
+    multiply,
+    multiply_scaled,
+    plant,
+    soften,
+)
 
-Array = npt.NDArray[Any]
-ADDRESS = 0x7F5500000000
-SPACING = 1 << 20
-SCHEDULES = (Schedule(), Schedule(reverse=True), Schedule(lazy=False))
-POISON = 0xFF
-"""In every byte of an output before it is written: a NaN."""
 COLUMNS, ROW = 40, 300
 """Neither is a multiple of a tile."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Inputs of a kernel, and what it must compute of them."""
-
-    arrays: tuple[Array, ...]
-    """The last one is the output."""
-    numbers: tuple[int, ...]
-    grid: tuple[int, int, int]
-    is_right: Callable[[Array], bool]
-
-
-@cache
-def multiply() -> Problem:
-    """float16, the sum rounded once: within half a unit of the last place."""
-    random = np.random.default_rng(0)
-    a, b = random.normal(0, 1, (32, 128)).astype(np.float16), random.normal(0, 1, (128, COLUMNS)).astype(np.float16)
-    exact = a.astype(float) @ b.astype(float)
-    unit = np.spacing(np.abs(exact).astype(np.float16)).astype(float)
-    c = np.zeros((32, COLUMNS), np.float16)
-    return Problem((a, b, c), (COLUMNS,), (2, 1, 1), lambda got: bool((np.abs(got - exact) <= 0.505 * unit).all()))
-
-
-@cache
-def soften() -> Problem:
-    x = np.random.default_rng(1).normal(0, 3, (3, ROW)).astype(np.float32)
-    raised = np.exp(x.astype(float) - x.max(axis=1, keepdims=True))
-    exact = raised / raised.sum(axis=1, keepdims=True)
-    y = np.zeros_like(x)
-    return Problem((x, y), (ROW,), (3, 1, 1), lambda got: bool(np.allclose(got, exact, rtol=3e-6, atol=0)))
-
-
-@cache
-def multiply_scaled() -> Problem:
-    random = np.random.default_rng(2)
-    values = [random.normal(0, 1, (32, 256)).astype(ml_dtypes.float8_e4m3fn) for _ in range(2)]
-    scales = [random.integers(120, 134, (32, 8)).astype(np.uint8) for _ in range(2)]
-    scaled = [
-        value.astype(float) * np.repeat(np.exp2(scale.astype(float) - 127), 32, axis=1)
-        for value, scale in zip(values, scales, strict=True)
-    ]
-    exact, size = scaled[0] @ scaled[1].T, np.abs(scaled[0]) @ np.abs(scaled[1]).T
-    arrays = (values[0], scales[0], values[1], scales[1], np.zeros((32, 32), np.float32))
-    return Problem(arrays, (), (1, 1, 1), lambda got: bool((np.abs(got - exact) <= 1e-6 * size).all()))
 
 
 @cache
@@ -90,19 +46,15 @@ def multiply_described() -> Problem:
 
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "multiply_described": multiply_described,
-    "multiply": multiply,
-    "soften": soften,
-    "multiply_scaled": multiply_scaled,
+    "multiply": cache(partial(multiply, 32, 128, COLUMNS)),
+    "soften": cache(partial(soften, ROW)),
+    "multiply_scaled": cache(partial(multiply_scaled, 32)),
 }
 
 
 def make_launch(problem: Problem, code: dict[str, Any], text: str, target: str) -> Launch:
     """The launch of a text; its last buffer is the output, poisoned."""
-    contents = [array.reshape(-1).view(np.uint8).copy() for array in problem.arrays]
-    contents[-1][:] = POISON
-    buffers = tuple(
-        Buffer(f"array {number}", ADDRESS + SPACING * number, content) for number, content in enumerate(contents)
-    )
+    buffers = problem.place()
     arguments = [buffer.address.to_bytes(8, "little") for buffer in buffers]
     arguments += [number.to_bytes(4, "little") for number in problem.numbers] + [bytes(8), bytes(8)]
     warps, shared = code["warps"], code["shared"]
@@ -111,25 +63,15 @@ def make_launch(problem: Problem, code: dict[str, Any], text: str, target: str) 
 
 def execute(problem: Problem, code: dict[str, Any], text: str, target: str, schedule: Schedule) -> Array:
     """The output of one execution."""
-    launch, output = make_launch(problem, code, text, target), problem.arrays[-1]
+    launch = make_launch(problem, code, text, target)
     run(launch, schedule)
-    written: Array = launch.buffers[-1].content.view(output.dtype).reshape(output.shape)
-    return written
+    return problem.read(launch.buffers)
 
 
-def judge(kernel: str, target: str, code: dict[str, Any], text: str) -> str:
+def find_wrong(kernel: str, target: str, code: dict[str, Any], text: str) -> str:
     """How a text is found wrong; empty where it is not."""
-    problem, outputs = PROBLEMS[kernel](), []
-    for schedule in SCHEDULES:
-        try:
-            outputs.append(execute(problem, code, text, target, schedule))
-        except Fault as fault:
-            return str(fault.kind.value)
-        if not problem.is_right(outputs[-1].astype(float)):
-            return "wrong results"
-        if outputs[-1].tobytes() != outputs[0].tobytes():
-            return "bits of the schedule"
-    return ""
+    problem = PROBLEMS[kernel]()
+    return judge(problem, partial(execute, problem, code, text, target))
 
 
 @pytest.mark.parametrize("target", ["gfx942", "gfx950", "gfx1250", "gfx1201"])
@@ -139,24 +81,10 @@ def test_what_triton_compiled_is_right(compiled: Compiled, kernel: str, target: 
         assert kernel in ("multiply_scaled", "multiply_described")
         assert target in ("gfx942", "gfx1201")
         return
-    assert judge(kernel, target, compiled[kernel, target], compiled[kernel, target]["text"]) == ""
+    assert find_wrong(kernel, target, compiled[kernel, target], compiled[kernel, target]["text"]) == ""
 
 
-PENDING, RACE, WRONG, BEYOND = "use before it is there", "race", "wrong results", "access out of bounds"
-
-
-@dataclass(frozen=True)
-class Planted:
-    """One miscompilation."""
-
-    name: str
-    kernel: str
-    target: str
-    pattern: str
-    replacement: str
-    how: str = ""
-    """How it is found; empty where the inputs decide what is seen first."""
-    occurrence: int = 0
+PENDING, RACE, BEYOND = "use before it is there", "race", "access out of bounds"
 
 
 FAULTS = [
@@ -265,22 +193,11 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.kernel}, {fault.target}: {fault.name}")
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.kernel}, {fault.processor}: {fault.name}")
 def test_planted_fault_is_found(compiled: Compiled, fault: Planted) -> None:
-    code = compiled[fault.kernel, fault.target]
-    text = plant(code["text"], fault)
-    assemble_amdgcn(text, fault.target, "")
-    found = judge(fault.kernel, fault.target, code, text)
+    code = compiled[fault.kernel, fault.processor]
+    text = plant(code["text"], fault, ";")
+    assemble_amdgcn(text, fault.processor, "")
+    found = find_wrong(fault.kernel, fault.processor, code, text)
     assert found
     assert found == (fault.how or found)
-
-
-def plant(text: str, fault: Planted) -> str:
-    """The text with one occurrence of the pattern replaced."""
-    lines = [line.split(";")[0].rstrip() for line in text.splitlines()]
-    places = [number for number, line in enumerate(lines) if re.search(fault.pattern, line)]
-    assert len(places) > fault.occurrence, f"{fault.pattern} occurs {len(places)} times"
-    place = places[fault.occurrence]
-    changed = re.sub(fault.pattern, fault.replacement, lines[place], count=1)
-    assert changed != lines[place]
-    return "\n".join([*text.splitlines()[:place], changed, *text.splitlines()[place + 1 :]]) + "\n"

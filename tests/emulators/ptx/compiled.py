@@ -1,6 +1,6 @@
 """Compiles some small kernels for NVIDIA's processors, in a process of its own: the tests' own runs Triton interpreted.
 
-    python tests/emulators/ptx/compiled.py FILE KERNEL...
+    python -m tests.emulators.ptx.compiled FILE KERNEL...
 
 writes a pickle: (kernel, processor) -> text, warps, bytes of shared memory, and bytes of global scratch a program.
 """
@@ -15,26 +15,7 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-
-@triton.jit  # type: ignore[untyped-decorator]
-def soften(x, y, n, N: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
-    """The softmax of a row of n numbers."""
-    place = tl.arange(0, N)
-    row = tl.load(x + tl.program_id(0) * n + place, mask=place < n, other=-float("inf"))
-    raised = tl.exp(row - tl.max(row))
-    tl.store(y + tl.program_id(0) * n + place, raised / tl.sum(raised), mask=place < n)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def multiply(a, b, c, n, DEPTH: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
-    """64 rows times n columns in a pipelined loop, rounded to float16; columns from n on are not there."""
-    row, column, k = tl.arange(0, 64), tl.arange(0, 64) + 64 * tl.program_id(0), tl.arange(0, 64)
-    total = tl.zeros((64, 64), tl.float32)
-    for start in range(0, DEPTH, 64):
-        x = tl.load(a + row[:, None] * DEPTH + (start + k)[None, :])
-        y = tl.load(b + (start + k)[:, None] * n + column[None, :], mask=column[None, :] < n, other=0.0)
-        total = tl.dot(x, y, total)
-    tl.store(c + row[:, None] * n + column[None, :], total.to(tl.float16), mask=column[None, :] < n)
+from tests.emulators.small_kernels import multiply, multiply_scaled, soften
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -47,18 +28,6 @@ def multiply_tiles(a, b, c, DEPTH: tl.constexpr):  # type: ignore[no-untyped-def
     for start in range(0, DEPTH, 64):
         total = tl.dot(a_tiles.load([0, start]), b_tiles.load([0, start]).T, total)
     c_tiles.store([0, 0], total.to(tl.float16))
-
-
-@triton.jit
-def multiply_scaled(a, a_scales, b, b_scales, c):  # type: ignore[no-untyped-def]
-    """128 x 128 x 256 of E4M3 with scales E8M0 of 32 elements; b is given by its columns."""
-    row, k, block = tl.arange(0, 128), tl.arange(0, 256), tl.arange(0, 8)
-    x = tl.load(a + row[:, None] * 256 + k[None, :])
-    y = tl.load(b + row[None, :] * 256 + k[:, None])
-    x_scales = tl.load(a_scales + row[:, None] * 8 + block[None, :])
-    y_scales = tl.load(b_scales + row[:, None] * 8 + block[None, :])
-    total = tl.dot_scaled(x, x_scales, "e4m3", y, y_scales, "e4m3")
-    tl.store(c + row[:, None] * 128 + row[None, :], total)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -93,12 +62,12 @@ BRAINS = dict.fromkeys(("q", "k", "v", "out"), "*bf16")
 Constants = dict[str, Any]
 KERNELS: dict[str, tuple[Any, dict[str, str], Constants, int, tuple[int, ...]]] = {
     "soften": (soften, {"x": "*fp32", "y": "*fp32", "n": "i32"}, {"N": 512}, 1, (80,)),
-    "multiply": (multiply, {**HALVES, "n": "i32"}, {"DEPTH": 256}, 3, (80, 90, 100, 120)),
+    "multiply": (multiply, {**HALVES, "n": "i32"}, {"DEPTH": 256, "TILE": 64}, 3, (80, 90, 100, 120)),
     "multiply_tiles": (multiply_tiles, HALVES, {"DEPTH": 256}, 3, (90, 100)),
     "multiply_scaled": (
         multiply_scaled,
         {"a": FP8, "a_scales": "*u8", "b": FP8, "b_scales": "*u8", "c": "*fp32"},
-        {},
+        {"SIDE": 128},
         1,
         (100, 107, 120),
     ),

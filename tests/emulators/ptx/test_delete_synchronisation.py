@@ -9,7 +9,7 @@ from porting.emulators.ptx.parse import parse
 from tests.emulators.ptx.conftest import Compiled
 from tests.emulators.ptx.delete_synchronisation import UNEXPLAINED, delete_all, find_deletions, is_fenced_before
 from tests.emulators.ptx.snippets import kernel_text, launch_of
-from tests.emulators.ptx.test_planted_faults import launch_for, soften
+from tests.emulators.ptx.test_planted_faults import PROBLEMS, launch_for
 
 HEAD = (
     ".reg .b64 %base; .reg .b32 %t; ld.param.b64 %base, [kernel_param_0]; mov.u32 %t, %tid.x;",
@@ -28,14 +28,14 @@ def how(launch: Launch) -> list[str]:
 
 def test_every_deletion_in_a_reduction_is_found(compiled: Compiled) -> None:
     code = compiled["soften", 80]
-    assert how(launch_for(soften(), 80, code, code["text"])) == ["race"] * 3
+    assert how(launch_for(PROBLEMS["soften"](), 80, code, code["text"])) == ["race"] * 3
 
 
 def test_a_second_barrier_is_one_too_many(compiled: Compiled) -> None:
     code = compiled["soften", 80]
     text = code["text"].replace("bar.sync \t0;", "bar.sync 0; bar.sync 0;", 1)
     assert text != code["text"]
-    assert Counter(how(launch_for(soften(), 80, code, text))) == {"race": 2, "another right beside it": 2}
+    assert Counter(how(launch_for(PROBLEMS["soften"](), 80, code, text))) == {"race": 2, "another right beside it": 2}
 
 
 def test_a_barrier_that_parts_nothing() -> None:

@@ -4,59 +4,34 @@ A text is found wrong by a fault, by results that differ from the exact ones by 
 depend on the schedule.
 """
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from porting.emulators import Buffer, Fault, FaultKind, Launch, Schedule
+from porting.emulators import Fault, FaultKind, Launch, Schedule
 from porting.emulators.ptx import run
+from tests.emulators.planting import (
+    SCHEDULES,
+    WRONG,
+    Array,
+    Planted,
+    Problem,
+    judge,
+    multiply,
+    multiply_scaled,
+    plant,
+    rounded_once,
+    soften,
+)
 from tests.emulators.ptx.conftest import Compiled, compile_kernels
 
-Array = npt.NDArray[Any]
-ADDRESS = 0x7F5500000000
-SPACING = 1 << 20
-SCHEDULES = (Schedule(), Schedule(reverse=True), Schedule(lazy=False))
-POISON = 0xFF
-"""In every byte of an output before it is written: a NaN."""
 COLUMNS, ROW, DEPTH = 88, 300, 256
 """The first two are no multiples of a tile."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Inputs of a kernel, and what it must compute of them."""
-
-    arrays: tuple[Array, ...]
-    """The last one is the output."""
-    numbers: tuple[int, ...]
-    grid: tuple[int, int, int]
-    is_right: Callable[[Array], bool]
-
-
-@cache
-def soften() -> Problem:
-    x = np.random.default_rng(1).normal(0, 3, (3, ROW)).astype(np.float32)
-    raised = np.exp(x.astype(float) - x.max(axis=1, keepdims=True))
-    exact = raised / raised.sum(axis=1, keepdims=True)
-    return Problem(
-        (x, np.zeros_like(x)), (ROW,), (3, 1, 1), lambda got: bool(np.allclose(got, exact, rtol=3e-6, atol=0))
-    )
-
-
-@cache
-def multiply() -> Problem:
-    """float16, the sum rounded once: within half a unit of the last place."""
-    random = np.random.default_rng(0)
-    a, b = random.normal(0, 1, (64, DEPTH)).astype(np.float16), random.normal(0, 1, (DEPTH, COLUMNS)).astype(np.float16)
-    return Problem((a, b, np.zeros((64, COLUMNS), np.float16)), (COLUMNS,), (2, 1, 1), rounded_once(a, b))
 
 
 @cache
@@ -66,45 +41,17 @@ def multiply_tiles() -> Problem:
     return Problem((a, b, np.zeros((64, 64), np.float16)), (), (1, 1, 1), rounded_once(a, b.T))
 
 
-def rounded_once(a: Array, b: Array) -> Callable[[Array], bool]:
-    """Whether what was got is the product of float16, rounded once to float16."""
-    exact = a.astype(float) @ b.astype(float)
-    unit = np.spacing(np.abs(exact).astype(np.float16)).astype(float)
-    slack = 1e-6 * (np.abs(a.astype(float)) @ np.abs(b.astype(float)))
-    return lambda got: bool((np.abs(got - exact) <= 0.505 * unit + slack).all())
-
-
-@cache
-def multiply_scaled() -> Problem:
-    random = np.random.default_rng(2)
-    values = [random.normal(0, 1, (128, 256)).astype(ml_dtypes.float8_e4m3fn) for _ in range(2)]
-    scales = [random.integers(120, 134, (128, 8)).astype(np.uint8) for _ in range(2)]
-    scaled = [
-        value.astype(float) * np.repeat(np.exp2(scale.astype(float) - 127), 32, axis=1)
-        for value, scale in zip(values, scales, strict=True)
-    ]
-    exact, size = scaled[0] @ scaled[1].T, np.abs(scaled[0]) @ np.abs(scaled[1]).T
-    arrays = (values[0], scales[0], values[1], scales[1], np.zeros((128, 128), np.float32))
-    return Problem(arrays, (), (1, 1, 1), lambda got: bool((np.abs(got - exact) <= 1e-6 * size).all()))
-
-
 PROBLEMS: dict[str, Callable[[], Problem]] = {
-    "soften": soften,
-    "multiply": multiply,
+    "soften": cache(partial(soften, ROW)),
+    "multiply": cache(partial(multiply, 64, DEPTH, COLUMNS)),
     "multiply_tiles": multiply_tiles,
-    "multiply_scaled": multiply_scaled,
+    "multiply_scaled": cache(partial(multiply_scaled, 128)),
 }
 
 
 def launch_for(problem: Problem, processor: int, code: dict[str, Any], text: str) -> Launch:
     """A launch of a text over copies of the problem's arrays; the output is the buffer before the last."""
-    contents = [array.reshape(-1).view(np.uint8).copy() for array in problem.arrays]
-    contents[-1][:] = POISON
-    programs = int(np.prod(problem.grid))
-    contents.append(np.zeros(max(code["scratch"] * programs, 1), np.uint8))
-    buffers = tuple(
-        Buffer(f"array {number}", ADDRESS + SPACING * number, content) for number, content in enumerate(contents)
-    )
+    buffers = problem.place(max(code["scratch"] * int(np.prod(problem.grid)), 1))
     pointers = [buffer.address.to_bytes(8, "little") for buffer in buffers]
     numbers = [number.to_bytes(4, "little") for number in problem.numbers]
     return Launch(
@@ -123,23 +70,12 @@ def execute(problem: Problem, processor: int, code: dict[str, Any], text: str, s
     """The output of one execution."""
     launch = launch_for(problem, processor, code, text)
     run(launch, schedule)
-    output = problem.arrays[-1]
-    return launch.buffers[-2].content.view(output.dtype).reshape(output.shape)
+    return problem.read(launch.buffers)
 
 
-def judge(problem: Problem, processor: int, code: dict[str, Any], text: str) -> str:
+def find_wrong(problem: Problem, processor: int, code: dict[str, Any], text: str) -> str:
     """How a text is found wrong; empty where it is not."""
-    outputs: list[Array] = []
-    for schedule in SCHEDULES:
-        try:
-            outputs.append(execute(problem, processor, code, text, schedule))
-        except Fault as fault:
-            return str(fault.kind.value)
-        if not problem.is_right(outputs[-1].astype(float)):
-            return WRONG
-        if outputs[-1].tobytes() != outputs[0].tobytes():
-            return "bits of the schedule"
-    return ""
+    return judge(problem, partial(execute, problem, processor, code, text))
 
 
 RIGHT = [
@@ -153,29 +89,14 @@ RIGHT = [
 @pytest.mark.parametrize(("kernel", "processor"), RIGHT)
 def test_what_triton_compiled_is_right(compiled: Compiled, kernel: str, processor: int) -> None:
     code = compiled[kernel, processor]
-    assert judge(PROBLEMS[kernel](), processor, code, code["text"]) == ""
+    assert find_wrong(PROBLEMS[kernel](), processor, code, code["text"]) == ""
 
 
-WRONG = "wrong results"
 PENDING, RACE, DEADLOCK = FaultKind.PENDING.value, FaultKind.RACE.value, FaultKind.DEADLOCK.value
 BEYOND, MISUSE = FaultKind.OUT_OF_BOUNDS.value, FaultKind.MISUSE.value
 SWIZZLED_128 = 0x4000_0040_0000_0000
 """Triton's descriptors for wgmma of fp16 in rows of 128 bytes: swizzle 1 at bit 62, stride 1024 / 16 at bit 32."""
 EXCHANGED, SWIZZLED_64 = 0x4000_0000_0040_0000, 0x8000_0040_0000_0000
-
-
-@dataclass(frozen=True)
-class Planted:
-    """One miscompilation."""
-
-    name: str
-    kernel: str
-    processor: int
-    pattern: str
-    replacement: str
-    how: str = ""
-    """How it is found; empty where the inputs decide what is seen first."""
-    occurrence: int = 0
 
 
 FAULTS = [
@@ -246,21 +167,10 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.kernel}, {fault.processor}: {fault.name}")
 def test_planted_fault_is_found(compiled: Compiled, fault: Planted) -> None:
     code = compiled[fault.kernel, fault.processor]
-    found = judge(PROBLEMS[fault.kernel](), fault.processor, code, plant(code["text"], fault))
+    found = find_wrong(PROBLEMS[fault.kernel](), fault.processor, code, plant(code["text"], fault, "//"))
     assert found
     assert found == (fault.how or found)
     assert found != FaultKind.UNKNOWN.value
-
-
-def plant(text: str, fault: Planted) -> str:
-    """The text with one occurrence of the pattern replaced."""
-    lines = [line.split("//")[0].rstrip() for line in text.splitlines()]
-    places = [number for number, line in enumerate(lines) if re.search(fault.pattern, line)]
-    assert len(places) > fault.occurrence, f"{fault.pattern} occurs {len(places)} times"
-    place = places[fault.occurrence]
-    changed = re.sub(fault.pattern, fault.replacement, lines[place], count=1)
-    assert changed != lines[place]
-    return "\n".join([*text.splitlines()[:place], changed, *text.splitlines()[place + 1 :]]) + "\n"
 
 
 def attend() -> Problem:
@@ -283,7 +193,7 @@ def test_rows_that_triton_3_9_misplaces_on_sm_90_are_found(tmp_path: Path) -> No
     lie beyond the output. By a tensor descriptor the same attention is right."""
     codes = compile_kernels(tmp_path, "attend_by_pointer", "attend_by_tiles")
     code = codes["attend_by_tiles", 90]
-    assert judge(attend(), 90, code, code["text"]) == ""
+    assert find_wrong(attend(), 90, code, code["text"]) == ""
     code = codes["attend_by_pointer", 90]
     for schedule in SCHEDULES:
         with pytest.raises(Fault) as raised:
