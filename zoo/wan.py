@@ -93,10 +93,10 @@ def build_residual(out: Path) -> None:
 
 
 def build_original(out: Path) -> None:
-    """Wan 2.1's names in loose files: the transformer's config in the folder, the autoencoder a torch.save file."""
+    """The original repository's folder: config.json is the transformer's, the autoencoder a torch.save file."""
     out.mkdir(parents=True, exist_ok=True)
     model = make_transformer(16)
-    save_file(original_transformer(model.state_dict()), out / "wan2.1_t2v.safetensors")
+    save_file(original_transformer(model.state_dict()), out / "diffusion_pytorch_model.safetensors")
     torch.save(original_autoencoder(make_original_autoencoder().state_dict()), out / "Wan2.1_VAE.pth")
     config = {
         "_class_name": "WanModel", "model_type": "t2v", "dim": 48, "eps": 1e-6, "ffn_dim": 96, "freq_dim": 32,
@@ -171,6 +171,7 @@ def _finish(out: Path, more: dict[str, Any]) -> None:
 
 ENTRIES = (
     Entry("wan-2.1", "wan", "diffusers pipeline, a folder a component", build_pipeline),
+    Entry("wan-2.1-original", "wan", "Wan-Video/Wan2.1's folder, original names", build_original),
     Entry("wan-2.2-a14b", "wan", "diffusers pipeline of two transformers", build_experts),
     Entry("wan-2.2-5b", "wan", "diffusers pipeline, residual autoencoder", build_residual),
 )

@@ -69,7 +69,7 @@ def load_blueprint(checkpoint: Checkpoint, blueprint: Blueprint) -> WorldModel:
     return WorldModel(
         name=checkpoint.name,
         family=blueprint.family,
-        digest=checkpoint.digest(),
+        digest=(_select_used(checkpoint, blueprint) if checkpoint.parts else checkpoint).digest(),
         config=blueprint.config,
         program=blueprint.program,
         modules=blueprint.modules,
@@ -101,6 +101,12 @@ def check_tensors(part: Part, stored: Mapping[str, Tensor]) -> None:
             )
         if wanted.is_floating_point() and str(found.dtype).removeprefix("torch.") not in DTYPES:
             raise CheckpointError(f"{file}: {name}: is {found.dtype}; save it as one of {', '.join(DTYPES)}")
+
+
+def _select_used(checkpoint: Checkpoint, blueprint: Blueprint) -> Checkpoint:
+    """The checkpoint with those of its parts alone that the blueprint takes weights from: text encoders are large."""
+    used = {file for part in blueprint.parts.values() for file in part.source.weight_files}
+    return checkpoint.select(name for name, part in checkpoint.parts.items() if used.intersection(part.weight_files))
 
 
 def _convert_headers(part: Part) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """Finds a checkpoint's files, decides from their content what they are, and reads their headers.
 
 A checkpoint is one weights file, one folder of weights with a config, or several such parts: a pipeline's folder of
-component folders, or a folder of several weights files as research repositories publish them.
+component folders, or a folder of several weights files as research repositories publish them, one of which may have the
+name that diffusers gives it.
 """
 
 import os
@@ -23,6 +24,8 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 WEIGHT_NAMES = (WEIGHTS, "diffusion_pytorch_model.safetensors")
 """What transformers and diffusers call a folder's one weights file."""
 INDEX_NAMES = (INDEX, "diffusion_pytorch_model.safetensors.index.json")
+BESIDE = ("diffusion_pytorch_model", ".pth")
+"""How weights are named that may have others beside them, and the suffix of those: an original repository's."""
 PIPELINE = "model_index.json"
 SAMPLE = "sample.safetensors"
 """Sessions to prove a port on, beside the weights; never weights themselves."""
@@ -80,10 +83,16 @@ def _open_folder(asked: Path) -> Checkpoint:
     found = [name for name in (*WEIGHT_NAMES, *INDEX_NAMES) if (asked / name).exists()]
     if len(found) > 1:
         raise CheckpointError(f"{asked}: holds both {' and '.join(found[:2])}; remove the one that is not meant")
-    if found and found[0] in INDEX_NAMES:
+    if not found:
+        return _open_loose(asked)
+    if found[0] in INDEX_NAMES:
         file_of, tensors = open_shards(asked / found[0])
-        return _make(asked, asked, "safetensors", file_of, tensors)
-    return _open_file(asked, asked / found[0], asked) if found else _open_loose(asked)
+        opened = _make(asked, asked, "safetensors", file_of, tensors)
+    else:
+        opened = _open_file(asked, asked / found[0], asked)
+    stem, suffix = BESIDE
+    beside = sorted(path for path in _list_loose(asked) if path.suffix == suffix) if found[0].startswith(stem) else []
+    return _open_parts(asked, beside, {stem: _as_part(asked, stem, opened)}) if beside else opened
 
 
 def _open_file(asked: Path, weights_file: Path, folder: Path) -> Checkpoint:
@@ -146,13 +155,22 @@ def _open_loose(asked: Path) -> Checkpoint:
         )
     if len(paths) == 1:
         return _open_file(asked, paths[0], asked)
-    parts: dict[str, Checkpoint] = {}
+    return _open_parts(asked, paths, {})
+
+
+def _open_parts(asked: Path, paths: list[Path], opened: dict[str, Checkpoint]) -> Checkpoint:
+    """The whole of parts that are open already and of one a file."""
+    parts = dict(opened)
     for path in paths:
         if path.stem in parts:
             raise CheckpointError(f"{asked}: holds {path.stem} twice; remove the one that is not meant")
-        # The folder's config speaks of the whole, not of each file.
-        parts[path.stem] = replace(_open_file(path, path, asked), config={}, config_path=asked / f"{path.stem}.json")
+        parts[path.stem] = _as_part(asked, path.stem, _open_file(path, path, asked))
     return _join(asked, _read_json(asked / CONFIG), asked / CONFIG, parts)
+
+
+def _as_part(asked: Path, name: str, opened: Checkpoint) -> Checkpoint:
+    """Without the folder's config, which speaks of the whole."""
+    return replace(opened, name=name, config={}, config_path=asked / f"{name}.json")
 
 
 def _join(asked: Path, config: dict[str, Any], config_path: Path, parts: dict[str, Checkpoint]) -> Checkpoint:

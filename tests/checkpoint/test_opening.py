@@ -104,6 +104,26 @@ def test_what_is_no_checkpoint_is_named(folder: Path, content: bytes, words: str
         assert words in message
 
 
+@pytest.mark.parametrize("sharded", [False, True])
+def test_original_repositories_put_torch_files_beside_the_name_of_diffusers(tmp_path: Path, sharded: bool) -> None:
+    """Only there: a trainer's files beside a library's weights are no part of them."""
+    weights = tmp_path / "diffusion_pytorch_model.safetensors"
+    save_file({"a": A}, tmp_path / "shard.safetensors" if sharded else weights)
+    if sharded:
+        (tmp_path / f"{weights.name}.index.json").write_text(json.dumps({"weight_map": {"a": "shard.safetensors"}}))
+    torch.save({"b": torch.from_numpy(B)}, tmp_path / "VAE.pth")
+    (tmp_path / "config.json").write_text('{"dim": 4}')
+    found = open_checkpoint(tmp_path)
+    assert list(found.parts) == ["diffusion_pytorch_model", "VAE"]
+    assert found.config == {"dim": 4}
+    assert [part.config for part in found.parts.values()] == [{}, {}]
+    assert found.load().keys() == {"diffusion_pytorch_model/a", "VAE/b"}
+    (tmp_path / "VAE.pth").rename(tmp_path / "optimizer.pt")
+    alone = open_checkpoint(tmp_path)
+    assert (list(alone.tensors), alone.config) == (["a"], {"dim": 4})
+    assert not alone.parts
+
+
 def test_a_missing_path_an_empty_folder_and_a_pipe(tmp_path: Path) -> None:
     assert "no/such: there is no such file or folder" in refusal(tmp_path / "no/such")
     empty = tmp_path / "empty"

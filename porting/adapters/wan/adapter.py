@@ -117,9 +117,9 @@ def measure_clip(checkpoint: Checkpoint, settings: Asked, transformer: Any, vae:
             raise ConfigError(f"{where}: {name} {getattr(settings, name)} is not a multiple of {cell}; change it")
     if settings.frames % time != 1 % time:
         raise ConfigError(f"{where}: frames {settings.frames} is not 1 more than a multiple of {time}; change it")
-    if transformer.in_channels != vae.z_dim:
+    if transformer.out_channels != vae.z_dim:
         raise ConfigError(
-            f"{checkpoint.path}: the transformer takes {transformer.in_channels} channels, the autoencoder's latents"
+            f"{checkpoint.path}: the transformer makes {transformer.out_channels} channels, the autoencoder's latents"
             f" have {vae.z_dim}; give parts that belong together"
         )
     return Clip(

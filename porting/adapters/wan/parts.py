@@ -27,6 +27,7 @@ KINDS = {
 """A tensor, and how others begin, by which a part of a folder of files is told."""
 ORIGINAL_TRANSFORMER = "blocks.0.self_attn.q.weight"
 ORIGINAL_VAE = "decoder.conv1.weight"
+TEXT_MARK = "text_embedding.0.weight"
 LEVEL_START, LEVEL_LAYERS = re.compile(r"decoder\.upsamples\.\d+\.residual\.2\.weight"), 4
 """An original decoder counts its layers through: a level's begin at multiples of four."""
 UNUSED = ("encoder.*", "quant_conv.*")
@@ -130,7 +131,8 @@ def translate_config(part: Checkpoint) -> dict[str, Any]:
         told = {
             "dim": width, "num_heads": width // HEAD_WIDTH, "num_layers": len(layers),
             "in_dim": headers["patch_embedding.weight"][1], "ffn_dim": headers["blocks.0.ffn.0.weight"][0],
-            "freq_dim": headers["time_embedding.0.weight"][1], "text_dim": headers["text_embedding.0.weight"][1],
+            "freq_dim": headers["time_embedding.0.weight"][1],
+            **({"text_dim": headers[TEXT_MARK][1]} if TEXT_MARK in headers else {}),
             **told,
         }  # fmt: skip
     try:

@@ -18,7 +18,7 @@ from porting.adapters.wan.parts import measure_autoencoder
 from porting.adapters.world_model import WorldModel
 from porting.errors import CheckpointError, ConfigError
 from tests.adapters import zoo_ports
-from zoo.wan import build_original, make_autoencoder, make_original_autoencoder, make_transformer, original_autoencoder
+from zoo.wan import make_autoencoder, make_original_autoencoder, make_transformer, original_autoencoder
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +124,7 @@ def test_a_second_transformer_takes_over_below_the_boundary(tmp_path: Path) -> N
 
 
 def test_original_names_go_through_the_published_converters(tmp_path: Path) -> None:
-    build_original(tmp_path / "m")
-    found = load_world_model(tmp_path / "m")
+    found = load_world_model(zoo.build("wan-2.1-original", tmp_path / "m"))
     assert found.family == "wan"
     published = make_transformer(16).state_dict()
     own = found.modules["denoiser"].state_dict()
@@ -137,14 +136,43 @@ def test_original_names_go_through_the_published_converters(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match=r"config\.json: dim or num_heads is no size"):
         inspect_checkpoint(f"wan@{tmp_path / 'm'}")
     (tmp_path / "m/Wan2.1_VAE.pth").rename(tmp_path / "vae.pth")
-    shutil.copy(tmp_path / "m/wan2.1_t2v.safetensors", tmp_path / "m/second.safetensors")
+    with pytest.raises(CheckpointError, match=r"has 0 parts that are a Wan transformer"):
+        inspect_checkpoint(f"wan@{tmp_path / 'm'}")
+    (tmp_path / "m/diffusion_pytorch_model.safetensors").rename(tmp_path / "m/first.safetensors")
+    shutil.copy(tmp_path / "m/first.safetensors", tmp_path / "m/second.safetensors")
     with pytest.raises(CheckpointError, match=r"has 2 parts that are a Wan transformer"):
         inspect_checkpoint(f"wan@{tmp_path / 'm'}")
 
 
+def test_both_layouts_hold_the_same_tensors(tmp_path: Path) -> None:
+    """The original repository's folder, and a diffusers pipeline of the same model."""
+    original = load_world_model(zoo.build("wan-2.1-original", tmp_path / "original"))
+    folder = zoo.build("wan-2.1", tmp_path / "pipeline")
+    make_transformer(16).save_pretrained(folder / "transformer")
+    make_original_autoencoder().save_pretrained(folder / "vae")
+    published = load_world_model(folder)
+    assert original.program == published.program
+    for name, module in published.modules.items():
+        own, state = original.modules[name].state_dict(), module.state_dict()
+        assert own.keys() == state.keys()
+        for key, tensor in state.items():
+            assert torch.equal(own[key], tensor), (name, key)
+
+
+def test_what_else_the_original_folder_holds_is_not_part_of_a_port(tmp_path: Path) -> None:
+    folder = zoo.build("wan-2.1-original", tmp_path / "m")
+    digest = load_world_model(folder).digest
+    torch.save({"token_embedding.weight": torch.ones(4, 2)}, folder / "models_t5_umt5-xxl-enc-bf16.pth")
+    assert load_world_model(folder).digest == digest
+    torch.save(original_autoencoder(make_original_autoencoder().state_dict()), folder / "second.pth")
+    with pytest.raises(
+        CheckpointError, match=r"has 2 parts that are a Wan autoencoder, of its parts: diffusion_pytorch"
+    ):
+        inspect_checkpoint(folder)
+
+
 def test_a_tensor_stored_as_another_layers_is_named(tmp_path: Path) -> None:
-    build_original(tmp_path / "m")
-    path = tmp_path / "m/wan2.1_t2v.safetensors"
+    path = zoo.build("wan-2.1-original", tmp_path / "m") / "diffusion_pytorch_model.safetensors"
     tensors = load_file(path)
     tensors["blocks.2.self_attn.q.weight"] = tensors.pop("blocks.1.self_attn.q.weight")
     save_file(tensors, path)
@@ -171,7 +199,7 @@ def test_the_exported_decoder_streams_clip_after_clip(model: WorldModel, tmp_pat
     [
         ("transformer", {"num_layers": 3}, "lacks blocks.2."),
         ("transformer", {"in_channels": 8}, "conditioned on pictures"),
-        ("transformer", {"in_channels": 5, "out_channels": 5}, "takes 5 channels, the autoencoder's latents have 4"),
+        ("transformer", {"in_channels": 5, "out_channels": 5}, "makes 5 channels, the autoencoder's latents have 4"),
         ("transformer", {"ffn_dim": 64}, "asks for (64, 48)"),
         ("transformer", {"num_layers": "many"}, "WanTransformer3DModel refuses it"),
         ("vae", {"_class_name": "AutoencoderKLCosmos"}, "is of a AutoencoderKLCosmos"),
