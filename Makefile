@@ -48,9 +48,10 @@ test: install
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-# One at a time: these take a core or two each, or gigabytes.
+# Families' ports ask for no speed. The others one at a time: they measure time, or take every core or gigabytes.
 slow: install
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n logical --maxprocesses 4 --dist loadfile tests/adapters
+	$(BIN)/python -m pytest -m slow --ignore tests/adapters
 
 train: install
 	$(BIN)/python training/train.py --world $(WORLD)
