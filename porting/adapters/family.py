@@ -37,6 +37,8 @@ class Likeness:
     missing: tuple[str, ...]
     contradicted: bool
     """Its config names something else."""
+    whole: bool = False
+    """What names the family is a pipeline's own config, not that of one of its parts."""
 
     @property
     def holds(self) -> bool:
@@ -64,7 +66,7 @@ class Signature:
         likenesses = [self._compare_one(one) for one in (*wholes, *checkpoint.parts.values())]
         said = list_words(checkpoint)
         if checkpoint.parts and set(said) & set(self.words):
-            return Likeness(True, self.tensors, (), contradicted=False)
+            return Likeness(True, self.tensors, (), contradicted=False, whole=True)
         return max(likenesses, key=lambda found: (found.holds, found.share))
 
     def _compare_one(self, checkpoint: Checkpoint) -> Likeness:

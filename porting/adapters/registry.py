@@ -149,8 +149,12 @@ def find_family(checkpoint: Checkpoint) -> Family:
     """
     installed, broken = list_installed()
     compared = [(family, family.signature.compare(checkpoint)) for family in (*FAMILIES, *installed)]
-    # A config's word counts more than tensors that happen to have a family's names.
-    found = [family for family, like in compared if like.named] or [family for family, like in compared if like.holds]
+    # A pipeline's word counts more than its parts', and a config's more than tensors that happen to have such names.
+    found = (
+        [family for family, like in compared if like.whole]
+        or [family for family, like in compared if like.named]
+        or [family for family, like in compared if like.holds]
+    )
     if len(found) == 1:
         return found[0]
     if found:

@@ -7,6 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Size = Annotated[int, Field(gt=0)]
 
 
+def spread_sigmas(steps: int, low: float, high: float, rho: float = 7.0) -> tuple[float, ...]:
+    """Noise levels where so many steps begin, from `high` down to `low`.
+
+    Source: Karras et al., arXiv 2206.00364, equation 5.
+    """
+    last = max(1, steps - 1)
+    start, end = high ** (1 / rho), low ** (1 / rho)
+    return tuple((start + step / last * (end - start)) ** rho for step in range(steps))
+
+
 class Settings(BaseModel):
     """What worldport.json may say; the defaults are those of the published pipeline."""
 
@@ -40,13 +50,8 @@ class Settings(BaseModel):
 
     @property
     def sigmas(self) -> tuple[float, ...]:
-        """Noise levels where steps begin, then 0, where the last one ends.
-
-        Source: Karras et al., arXiv 2206.00364, equation 5.
-        """
-        last = max(1, self.steps - 1)
-        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
-        return (*((high + step / last * (low - high)) ** self.rho for step in range(self.steps)), 0.0)
+        """Noise levels where steps begin, then 0, where the last one ends."""
+        return (*spread_sigmas(self.steps, self.sigma_min, self.sigma_max, self.rho), 0.0)
 
 
 class Chunk(BaseModel):

@@ -25,24 +25,28 @@ class Attend:
         attention_mask: Tensor | None = None,
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """hidden_states (B, tokens, width) -> the same shape; over itself, or over `encoder_hidden_states`."""
-        seen = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        """hidden_states (rows, tokens of a row, width) -> the same shape; over all rows, or `encoder_hidden_states`."""
+        tokens = hidden_states.flatten(0, 1).unsqueeze(0)
+        seen = tokens if encoder_hidden_states is None else encoder_hidden_states
         query, key, value = (
             project(x).unflatten(2, (attn.heads, -1)).transpose(1, 2)
-            for project, x in ((attn.to_q, hidden_states), (attn.to_k, seen), (attn.to_v, seen))
+            for project, x in ((attn.to_q, tokens), (attn.to_k, seen), (attn.to_v, seen))
         )
         query, key = attn.norm_q(query), attn.norm_k(key)
         if image_rotary_emb is not None:
             query, key = rotate(query, *image_rotary_emb), rotate(key, *image_rotary_emb)
         made = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
-        return attn.to_out[0](made.transpose(1, 2).flatten(2, 3))
+        return attn.to_out[0](made.transpose(1, 2).flatten(2, 3)).reshape(hidden_states.shape)
 
 
 class Transformer(nn.Module):
     """The network alone: noisy latents to its answer."""
 
-    def __init__(self, transformer: Any, latent_shape: tuple[int, ...], context: int, fps: int) -> None:
-        """Wrap a `CosmosTransformer3DModel` for latents (1, C, T, h, w), the first `context` frames of them given."""
+    def __init__(self, transformer: Any, latent_shape: tuple[int, ...], context: int, fps: int | None) -> None:
+        """Wrap a `CosmosTransformer3DModel` for latents (1, C, T, h, w), the first `context` frames of them given.
+
+        Without `fps` positions in time count latent frames.
+        """
         super().__init__()
         use_exact_norms(transformer)
         for block in transformer.transformer_blocks:
@@ -61,19 +65,33 @@ class Transformer(nn.Module):
         frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float64) / half)
         self.frequencies = nn.Buffer(frequencies.float(), persistent=False)
 
-    def forward(self, latents: Tensor, noise_level: Tensor, prompt: Tensor) -> Tensor:
-        """latents (1, C, T, h, w), noise_level (1,), prompt (1, tokens, width) -> (1, C, T, h, w)."""
+    def forward(self, latents: Tensor, noise_levels: Tensor, prompt: Tensor) -> Tensor:
+        """One noise level for all, or one for each latent frame.
+
+        A level's tokens are a row of their own, so that what is made of the level is made once, not once a token.
+
+        Args:
+            latents: (1, C, T, h, w).
+            noise_levels: (1,) or (T,).
+            prompt: (1, tokens, width), of what the text encoder tells where the network has a projection of it.
+
+        Returns:
+            (1, C, T, h, w).
+        """
         network = self.transformer
         tokens = network.patch_embed(torch.cat([latents, self.masks], dim=1))
         _, time, rows, columns, _ = tokens.shape
-        phase = noise_level[:, None] * self.frequencies
+        phase = noise_levels[:, None] * self.frequencies
         sinusoid = torch.cat([phase.cos(), phase.sin()], dim=-1)
         modulation, embedded = network.time_embed.t_embedder(sinusoid), network.time_embed.norm(sinusoid)
         positions = None if network.learnable_pos_embed is None else self._learned((time, rows, columns))
-        x = tokens.flatten(1, 3)
+        if network.config.use_crossattn_projection:
+            prompt = network.crossattn_proj(prompt)
+        x = tokens.reshape(noise_levels.shape[0], -1, tokens.shape[-1])
+        positions = None if positions is None else positions.reshape(x.shape)
         for block in network.transformer_blocks:
             x = block(x, prompt, embedded, modulation, (self.cos, self.sin), positions, None)
-        x = network.proj_out(network.norm_out(x, embedded, modulation))
+        x = network.proj_out(network.norm_out(x, embedded, modulation)).flatten(0, 1).unsqueeze(0)
         deep, high, wide = network.config.patch_size
         x = x.unflatten(2, (high, wide, deep, -1)).unflatten(1, (time, rows, columns))
         # diffusers' own order, which is not that of its patching, and correct.
