@@ -1,0 +1,1 @@
+"""Cosmos tokenizer, continuous: clips of pictures to latents and back, each clip by itself."""
