@@ -59,21 +59,29 @@ class Signature:
     """What its config says of itself under one of `WORDS` or in "architectures", classes and model types alike."""
     tensors: tuple[str, ...]
     """Names that all must be there where no config speaks, `*` for anything; wrappers in front do not count."""
+    keys: tuple[str, ...] = ()
+    """Keys that its config has: what tells it from relatives whose configs say the same word."""
+    other_keys: tuple[str, ...] = ()
+    """Keys of such relatives' configs, none of which its own has."""
 
     def compare(self, checkpoint: Checkpoint) -> Likeness:
         """Hold config and tensor names against the signature; a checkpoint of several parts is as like as its best."""
         wholes = [checkpoint] if not checkpoint.parts else []
         likenesses = [self._compare_one(one) for one in (*wholes, *checkpoint.parts.values())]
-        said = list_words(checkpoint)
-        if checkpoint.parts and set(said) & set(self.words):
+        if checkpoint.parts and self._is_named(checkpoint):
             return Likeness(True, self.tensors, (), contradicted=False, whole=True)
         return max(likenesses, key=lambda found: (found.holds, found.share))
 
     def _compare_one(self, checkpoint: Checkpoint) -> Likeness:
-        said = set(list_words(checkpoint))
         found, missing = _split(self.tensors, {bare_name(name) for name in checkpoint.tensors})
-        named = bool(said & set(self.words))
-        return Likeness(named, found, missing, contradicted=bool(said) and not named)
+        named = self._is_named(checkpoint)
+        return Likeness(named, found, missing, contradicted=bool(list_words(checkpoint)) and not named)
+
+    def _is_named(self, checkpoint: Checkpoint) -> bool:
+        """Whether a config, with those of its parts, is this family's."""
+        told = set(checkpoint.config).union(*(part.config for part in checkpoint.parts.values()))
+        said = set(list_words(checkpoint)) & set(self.words)
+        return bool(said) and told >= set(self.keys) and told.isdisjoint(self.other_keys)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ FAMILIES = (
                 "blocks.0.*att*.norm_q.weight",
                 "blocks.0.*att*.norm_k.weight",
                 "blocks.0.ffn.*.weight",
+                "*text_embed*.weight",
             ),
         ),
         adapter="porting.adapters.wan.adapter",

@@ -8,12 +8,14 @@ FAMILIES = (
         title="Causal Wan as in Self-Forcing: few-step chunks with a rolling cache of keys and values, from a prompt",
         signature=Signature(
             words=("wan_causal", "CausalWanModel"),
+            other_keys=("action_config",),
             # Its tensors are those of Wan: without a config that says so, the two cannot be told apart.
             tensors=(
                 "patch_embedding.weight",
                 "blocks.0.*att*.norm_q.weight",
                 "blocks.0.*att*.norm_k.weight",
                 "blocks.0.ffn.*.weight",
+                "*text_embed*.weight",
             ),
         ),
         adapter="porting.adapters.wan_causal.adapter",
