@@ -17,6 +17,7 @@ from porting.adapters.samples import find_samples
 from porting.adapters.world_model import WorldModel
 from porting.checkpoint import Checkpoint
 from porting.checkpoint.weights import find_non_finite
+from porting.checkpoint.widening import widen_weights
 from porting.errors import CheckpointError
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
@@ -138,9 +139,7 @@ def _fill(part: Part) -> None:
                 f"{part.source.file_of[name]}: {name}: holds {found}; its training diverged or the file is damaged"
             )
     converted = part.convert(loaded)
-    own = {name: converted[name] for name in expected}
-    own = {name: t.to(torch.float32) if t.is_floating_point() else t for name, t in own.items()}
-    part.module.load_state_dict(own, assign=True)
+    part.module.load_state_dict(widen_weights({name: converted[name] for name in expected}), assign=True)
 
 
 def _summarise(blueprint: Blueprint, component: str, stored: Mapping[str, Mapping[str, Tensor]]) -> ComponentSummary:

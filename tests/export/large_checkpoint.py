@@ -34,13 +34,14 @@ def make_config(weight_bytes: float, depth: int) -> GwmConfig:
     return GwmConfig.model_validate(table)
 
 
-def write_checkpoint(folder: Path, config: GwmConfig) -> int:
-    """Write config and weights, a few megabytes at a time; returns the bytes of the weights."""
+def write_checkpoint(folder: Path, config: GwmConfig, half: bool = False) -> int:
+    """Write config and weights, in float32 or float16, a few megabytes at a time; returns the bytes of the weights."""
+    code, dtype = ("F16", np.float16) if half else ("F32", np.float32)
     shapes = expected_tensors(config)
     header, offset = {}, 0
     for name, shape in shapes.items():
-        nbytes = 4 * math.prod(shape)
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, offset + nbytes]}
+        nbytes = np.dtype(dtype).itemsize * math.prod(shape)
+        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [offset, offset + nbytes]}
         offset += nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -53,7 +54,7 @@ def write_checkpoint(folder: Path, config: GwmConfig) -> int:
             scale = np.float32(0.5 / math.sqrt(shape[-1] if len(shape) > 1 else 1))
             for start in range(0, math.prod(shape), CHUNK):
                 count = min(CHUNK, math.prod(shape) - start)
-                file.write((chance.standard_normal(count, dtype=np.float32) * scale).tobytes())
+                file.write((chance.standard_normal(count, dtype=np.float32) * scale).astype(dtype).tobytes())
     return offset
 
 

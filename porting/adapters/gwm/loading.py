@@ -18,6 +18,7 @@ from porting.adapters.world_model import SampleSession, WorldModel
 from porting.checkpoint import Checkpoint, open_checkpoint
 from porting.checkpoint.opening import SAMPLE
 from porting.checkpoint.weights import find_non_finite
+from porting.checkpoint.widening import widen_weights
 from porting.errors import CheckpointError
 
 RANDOM_SEED, RANDOM_SESSIONS, RANDOM_FRAMES = 4242, 4, 512
@@ -37,7 +38,10 @@ def load(checkpoint: Checkpoint) -> WorldModel:
     modules = _build_empty(config)
     decoder = modules["decoder"].get_submodule("decoder")
     parts = dict(zip(PARTS, (modules["encoder"], modules["denoiser"], decoder), strict=True))
-    weights = {name: _check_values(checkpoint, name, tensor) for name, tensor in checkpoint.load().items()}
+    stored = checkpoint.load()
+    for name, tensor in stored.items():
+        _check_values(checkpoint, name, tensor)
+    weights = widen_weights(stored)
     for part, module in parts.items():
         own = {name.removeprefix(f"{part}."): t for name, t in weights.items() if name.startswith(f"{part}.")}
         module.load_state_dict(own, assign=True)
@@ -61,13 +65,12 @@ def _build_empty(config: GwmConfig) -> dict[str, nn.Module]:
         return build_modules(config)
 
 
-def _check_values(checkpoint: Checkpoint, name: str, tensor: Tensor) -> Tensor:
-    """The tensor in float32; refused when a value of it is no number."""
+def _check_values(checkpoint: Checkpoint, name: str, tensor: Tensor) -> None:
+    """Refuse a tensor that holds what is no number."""
     if found := find_non_finite(tensor):
         raise CheckpointError(
             f"{checkpoint.file_of[name]}: {name}: holds {found}; its training diverged or the file is damaged"
         )
-    return tensor.to(torch.float32)
 
 
 def _load_samples(checkpoint: Checkpoint, config: GwmConfig) -> tuple[tuple[SampleSession, ...], str]:
