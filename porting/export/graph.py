@@ -11,6 +11,7 @@ import torch
 from torch.export import ExportedProgram
 
 from porting.errors import ExportError, StateContractError
+from porting.export.nearby import search_nearby
 from porting.export.quiet import first_words, hush
 from porting.program import ComponentSpec
 from porting.tensor_spec import TensorSpec
@@ -56,7 +57,7 @@ def make_model(
         ExportError: torch has no ONNX form for an operator, or there is no graph at that opset.
     """
     try:
-        with hush(), torch.no_grad():
+        with hush(), torch.no_grad(), search_nearby():
             made = torch.onnx.export(
                 program,
                 (),
