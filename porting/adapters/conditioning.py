@@ -22,8 +22,8 @@ EXCLUDED = -10000.0
 class Sinusoid(nn.Module):
     """A noise level or guidance scale in thousandths, as cosines and then sines.
 
-    Source: diffusers, get_timestep_embedding. Frequencies are rounded to float32 as there: at a thousand, another
-    rounding of them would be seen in the fifth digit.
+    Source: diffusers, get_timestep_embedding. Frequencies are a constant, rounded to float32 as there. An exporter that
+    computes them anew rounds the last bit otherwise, and a thousand times that is 6e-5 of a cosine.
     """
 
     def __init__(self, width: int = 256) -> None:
