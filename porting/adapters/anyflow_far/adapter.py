@@ -6,13 +6,14 @@ from diffusers.models.transformers.transformer_anyflow_far import AnyFlowFARTran
 from torch import nn
 
 from porting.adapters.anyflow_far.config import Settings, World
-from porting.adapters.anyflow_far.modules import Denoiser, Encoder, Recorder
+from porting.adapters.anyflow_far.modules import Denoiser, Opener, Recorder
 from porting.adapters.anyflow_far.program import build_program
 from porting.adapters.anyflow_far.transformer import Transformer
 from porting.adapters.blueprint import Blueprint, Part, Sizes
 from porting.adapters.published import build_diffusers, read_settings
 from porting.adapters.wan.config import Clip
 from porting.adapters.wan.decoder import FirstDecoder, Joiner, SteadyDecoder, StreamingDecoder
+from porting.adapters.wan.encoder import Encoder
 from porting.adapters.wan.parts import build_autoencoder, convert_autoencoder
 from porting.checkpoint import Checkpoint
 from porting.errors import ConfigError
@@ -34,7 +35,7 @@ def build(checkpoint: Checkpoint) -> Blueprint:
     world = measure_world(checkpoint, settings, transformer.config, vae.config)
     network, stream = Transformer(transformer, world), StreamingDecoder(vae, world.clip.latent_shape)
     modules: dict[str, nn.Module] = {
-        "encoder": Encoder(vae, world.frames),
+        "encoder": Opener(Encoder(vae), world.frames),
         "denoiser": Denoiser(network),
         "decoder_first": FirstDecoder(stream),
         "decoder": SteadyDecoder(stream),

@@ -1,33 +1,26 @@
 """AnyFlow FAR's components: the opening picture's encoder, a step of the flow map, and the recorder of a made chunk."""
 
-from typing import Any
-
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import patchify
 from torch import Tensor, nn
 
 from porting.adapters.anyflow_far.transformer import Context, Transformer
+from porting.adapters.wan.encoder import Encoder
 
 
-class Encoder(nn.Module):
+class Opener(nn.Module):
     """A real picture to the latent frame that opens a session.
 
-    Source: diffusers, AnyFlowFARPipeline.encode_video: the mean, in units of the latents' deviations.
+    Source: diffusers, AnyFlowFARPipeline.encode_video.
     """
 
-    def __init__(self, vae: Any, frames: int) -> None:
-        """Wrap an `AutoencoderKLWan`; `frames` of a chunk."""
+    def __init__(self, encoder: Encoder, frames: int) -> None:
+        """Around Wan's encoder; `frames` of a chunk."""
         super().__init__()
-        self.encoder, self.quant_conv, self.frames = vae.encoder, vae.quant_conv, frames
-        self.patch_size = vae.config.patch_size or 1
-        self.mean = nn.Buffer(torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1), persistent=False)
-        self.std = nn.Buffer(torch.tensor(vae.config.latents_std).view(1, -1, 1, 1), persistent=False)
+        self.encoder, self.frames = encoder, frames
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """picture (1, 1, 3, H, W) in [0, 1] -> its latent (1, C, h, w), and a chunk (1, F, C, h, w) that it ends."""
-        x = patchify((picture * 2 - 1).transpose(1, 2), self.patch_size)
-        mean = self.quant_conv(self.encoder(x)).chunk(2, dim=1)[0][:, :, 0]
-        latent = (mean - self.mean) / self.std
+        latent = self.encoder(picture)[:, 0]
         before = latent.new_zeros(1, self.frames - 1, *latent.shape[1:])
         return latent, torch.cat([before, latent[:, None]], dim=1)
 
