@@ -225,7 +225,7 @@ def test_a_tensor_of_another_layer_and_weights_that_are_not_finite_are_named(fol
     [
         ("transformer", {"num_layers": 3}, "lacks blocks.2."),
         ("transformer", {"in_channels": 8}, "conditioned on pictures"),
-        ("transformer", {"in_channels": 5, "out_channels": 5}, "takes 5 channels, the autoencoder's latents have 4"),
+        ("transformer", {"in_channels": 5, "out_channels": 5}, "makes 5 channels, the autoencoder's latents have 4"),
         ("transformer", {"ffn_dim": 64}, "asks for (64, 48)"),
         ("transformer", {"num_frame_per_block": "all"}, "num_frame_per_block 'all' is no number of frames"),
         ("vae", {"_class_name": "AutoencoderKLCosmos"}, "is of a AutoencoderKLCosmos"),
