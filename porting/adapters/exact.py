@@ -2,7 +2,7 @@
 
 from torch import nn
 
-NORMS = ("RMSNorm",)
+NORMS = ("RMSNorm", "Cosmos3NemotronRMSNorm")
 """Classes of packages that compute a root mean square in float32 whatever they are given."""
 
 
