@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from porting.adapters.registry import inspect_checkpoint, load_world_model
 from porting.adapters.world_model import WorldModel
 from porting.bundle import Bundle
 from porting.cli.app import load_commands
+from porting.errors import CheckpointError, ConfigError
 from porting.export import export_component
 from porting.export.session import GraphSession
 from porting.pipeline.drivers import eager_drivers
@@ -162,6 +165,22 @@ def change_config(folder: Path, changes: Mapping[str, Any], name: str = "config.
     path = folder / name
     values = {**(json.loads(path.read_text()) if path.exists() else {}), **changes}
     path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+
+
+def check_config_refused(folder: Path, part: str, changes: Mapping[str, Any], words: str) -> None:
+    """Changed values of a part's config, or of the settings beside all parts, are refused in these words, by place."""
+    change_config(folder / part, changes, "config.json" if part else "worldport.json")
+    with pytest.raises((CheckpointError, ConfigError)) as error:
+        inspect_checkpoint(folder)
+    assert words in str(error.value)
+    assert str(folder) in str(error.value)
+
+
+def check_spoilt(folder: Path, weights: Path, name: str) -> None:
+    """A value that is not finite is named with its tensor when the folder's weights are read."""
+    spoil(weights, name)
+    with pytest.raises(CheckpointError, match=rf"{re.escape(name)}: holds nan"):
+        load_world_model(folder)
 
 
 def spoil(weights: Path, name: str) -> None:

@@ -213,12 +213,7 @@ def test_a_missing_part_and_a_part_of_another_kind(folder: Path) -> None:
     ],
 )
 def test_configs_that_do_not_fit_are_named(folder: Path, part: str, changes: dict[str, object], words: str) -> None:
-    name = "config.json" if part else "worldport.json"
-    zoo_ports.change_config(folder / part, changes, name)
-    with pytest.raises((CheckpointError, ConfigError)) as error:
-        inspect_checkpoint(folder)
-    assert words in str(error.value)
-    assert str(folder) in str(error.value)
+    zoo_ports.check_config_refused(folder, part, changes, words)
 
 
 def test_what_is_not_used_is_not_hashed(folder: Path) -> None:
@@ -231,9 +226,7 @@ def test_what_is_not_used_is_not_hashed(folder: Path) -> None:
     assert load_world_model(folder).digest == before
     zoo_ports.change_config(folder, {"fps": 24}, "worldport.json")
     assert load_world_model(folder).digest not in {digest, before}
-    zoo_ports.spoil(folder / "vae/diffusion_pytorch_model.safetensors", "quant_conv.bias")
-    with pytest.raises(CheckpointError, match=r"quant_conv\.bias: holds nan"):
-        load_world_model(folder)
+    zoo_ports.check_spoilt(folder, folder / "vae/diffusion_pytorch_model.safetensors", "quant_conv.bias")
 
 
 @pytest.mark.slow

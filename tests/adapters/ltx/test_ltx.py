@@ -18,7 +18,7 @@ from porting.adapters.ltx.norms import PlainNorm
 from porting.adapters.ltx.transformer import Transformer
 from porting.adapters.registry import inspect_checkpoint, load_world_model
 from porting.adapters.world_model import WorldModel
-from porting.errors import CheckpointError, ConfigError
+from porting.errors import CheckpointError
 from tests.adapters import zoo_ports
 from zoo.ltx import CHANNELS, build_original, make_autoencoder, make_transformer
 
@@ -191,18 +191,11 @@ def test_the_exported_decoder_makes_clip_after_clip(model: WorldModel, tmp_path:
     ],
 )
 def test_configs_that_do_not_fit_are_named(folder: Path, part: str, changes: dict[str, object], words: str) -> None:
-    name = "config.json" if part else "worldport.json"
-    zoo_ports.change_config(folder / part, changes, name)
-    with pytest.raises((CheckpointError, ConfigError)) as error:
-        inspect_checkpoint(folder)
-    assert words in str(error.value)
-    assert str(folder) in str(error.value)
+    zoo_ports.check_config_refused(folder, part, changes, words)
 
 
 def test_weights_that_are_not_finite_are_named(folder: Path) -> None:
-    zoo_ports.spoil(folder / "vae/diffusion_pytorch_model.safetensors", "latents_std")
-    with pytest.raises(CheckpointError, match=r"latents_std: holds nan"):
-        load_world_model(folder)
+    zoo_ports.check_spoilt(folder, folder / "vae/diffusion_pytorch_model.safetensors", "latents_std")
 
 
 def test_the_published_size_is_inspected_without_weights() -> None:

@@ -19,7 +19,7 @@ from porting.adapters.sana_wm.config import Settings
 from porting.adapters.sana_wm.modules import Denoiser
 from porting.adapters.sana_wm.rays import Rotations
 from porting.adapters.world_model import WorldModel
-from porting.errors import CheckpointError, ConfigError
+from porting.errors import CheckpointError
 from porting.rollout import Rollout
 from porting.runners.eager import TorchRunner
 from tests.adapters import zoo_ports
@@ -196,17 +196,11 @@ def test_a_camera_of_another_width_is_refused(folder: Path) -> None:
     ],
 )
 def test_configs_that_do_not_fit_are_named(folder: Path, part: str, changes: dict[str, object], words: str) -> None:
-    zoo_ports.change_config(folder / part, changes, "config.json" if part else "worldport.json")
-    with pytest.raises((CheckpointError, ConfigError)) as error:
-        inspect_checkpoint(folder)
-    assert words in str(error.value)
-    assert str(folder) in str(error.value)
+    zoo_ports.check_config_refused(folder, part, changes, words)
 
 
 def test_weights_that_are_not_finite_are_named(folder: Path) -> None:
-    zoo_ports.spoil(folder / "transformer/diffusion_pytorch_model.safetensors", "blocks.0.attn.dt_bias")
-    with pytest.raises(CheckpointError, match=r"blocks\.0\.attn\.dt_bias: holds nan"):
-        load_world_model(folder)
+    zoo_ports.check_spoilt(folder, folder / "transformer/diffusion_pytorch_model.safetensors", "blocks.0.attn.dt_bias")
 
 
 def test_the_published_size_is_inspected_without_weights() -> None:
