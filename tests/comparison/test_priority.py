@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from porting.comparison.priority import HIGHEST, prefer_this_process
+from porting.comparison.time_slice import SHORTEST
 
 
 @pytest.fixture
@@ -15,6 +16,7 @@ def niceness(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     asked: list[int] = []
     monkeypatch.setattr(os, "getpriority", lambda kind, who: 3)
     monkeypatch.setattr(os, "setpriority", lambda kind, who, value: asked.append(value))
+    monkeypatch.setattr("porting.comparison.priority.ask_for_slice", lambda nanoseconds: False)
     return asked
 
 
@@ -27,6 +29,22 @@ def test_what_was_granted_is_said_and_given_back(niceness: list[int], tmp_path: 
         assert "in place of 5" in granted
     assert niceness == [HIGHEST, 3]
     assert autogroup.read_text() == "5\n"
+
+
+def test_the_shortest_slice_is_asked_for_and_given_back(
+    niceness: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slices: list[int] = []
+
+    def grant(nanoseconds: int) -> bool:
+        slices.append(nanoseconds)
+        return True
+
+    monkeypatch.setattr("porting.comparison.priority.ask_for_slice", grant)
+    with prefer_this_process(tmp_path / "none") as granted:
+        assert slices == [SHORTEST]
+        assert granted.endswith(", a slice of 0.1 ms")
+    assert slices == [SHORTEST, 0]
 
 
 def test_it_is_given_back_after_an_error(niceness: list[int], tmp_path: Path) -> None:
