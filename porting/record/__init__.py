@@ -26,6 +26,7 @@ from porting.record.comparison import (
     SlowShare,
 )
 from porting.record.emulated import (
+    EMULATED,
     EmulatedKernel,
     EmulatedLaunch,
 )
@@ -81,6 +82,7 @@ from porting.record.throughput import (
 )
 
 __all__ = [
+    "EMULATED",
     "LADDER",
     "SCHEMA_VERSION",
     "ArtifactRecord",

@@ -12,6 +12,9 @@ from pydantic import Field
 from porting.record.made import Sha256
 from porting.tensor_spec import Model
 
+EMULATED = "compiled kernels compute what their references do, emulated"
+"""Name of the check over all of them."""
+
 
 class EmulatedLaunch(Model):
     """One launch of one example, executed once for each schedule."""

@@ -6,10 +6,9 @@ approximate functions' last bits and timing are not in it.
 
 import math
 
-from porting.record import Check, EmulatedKernel, Step, TargetRecord
+from porting.record import EMULATED, Check, EmulatedKernel, Step, TargetRecord
 from porting.verdict.evidence import MOST_NAMED, failed, not_measured, passed, say_names
 
-NAME = "compiled kernels compute what their references do, emulated"
 SUBJECT = "kernels"
 LIMIT = 2.0
 """A kernel's error over the reference's own rounding, as in the kernels' own tests."""
@@ -24,19 +23,19 @@ def check_emulated(target: TargetRecord) -> tuple[Check, ...]:
     if stale:
         advice = "run worldport verify, after worldport compile if the kernels were changed"
         reason = f"{say_names(stale)}: not executed from the source that was compiled; {advice}."
-        return (not_measured(step, NAME, SUBJECT, reason),)
+        return (not_measured(step, EMULATED, SUBJECT, reason),)
     executed = [record for record in records if record.unsupported is None]
     wrong = [record for record in executed if record.error is None and find_trouble(record) is not None]
     if wrong:
         told = "; ".join(f"{_name(record)}: {find_trouble(record)}" for record in wrong[:MOST_NAMED])
-        return (failed(step, NAME, SUBJECT, f"{len(wrong)} of {len(executed)} do not: {told}."),)
+        return (failed(step, EMULATED, SUBJECT, f"{len(wrong)} of {len(executed)} do not: {told}."),)
     lost = [record for record in executed if record.error is not None]
     if lost:
         told = "; ".join(f"{_name(record)}: {record.error}" for record in lost[:MOST_NAMED])
-        return (not_measured(step, NAME, SUBJECT, f"{len(lost)} of {len(executed)} were not executed: {told}."),)
+        return (not_measured(step, EMULATED, SUBJECT, f"{len(lost)} of {len(executed)} were not executed: {told}."),)
     if not executed:
         names = say_names([_name(record) for record in records])
-        return (not_measured(step, NAME, SUBJECT, f"Nothing was executed; the chip takes none of {names}."),)
+        return (not_measured(step, EMULATED, SUBJECT, f"Nothing was executed; the chip takes none of {names}."),)
     worst = max(executed, key=lambda record: record.ratio or 0.0)
     launches = sum(len(record.launches) for record in executed)
     orders = min((launch.schedules for record in executed for launch in record.launches), key=len)
@@ -45,7 +44,7 @@ def check_emulated(target: TargetRecord) -> tuple[Check, ...]:
         f" {len(orders)} times ({'; '.join(orders)}) with the same bits; the largest error is {worst.ratio:.3g} times"
         f" the reference's own rounding ({_name(worst)}). The assembler and the device were not run."
     )
-    held = passed(step, NAME, SUBJECT, reason)
+    held = passed(step, EMULATED, SUBJECT, reason)
     return (held.model_copy(update={"value": worst.ratio, "limit": LIMIT, "unit": "x"}),)
 
 

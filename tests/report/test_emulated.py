@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from porting import content
-from porting.record import EmulatedKernel
+from porting.record import EMULATED, Check, EmulatedKernel, Outcome, Step
 from porting.report import render_html
 from porting.report.emulated import any_trouble, list_rows, summarise
 from porting.report.matrix import make_row
@@ -65,3 +65,22 @@ def test_the_matrix_tells_of_them_in_the_attested_cell() -> None:
     lines = {cell.cell.step: cell.lines for cell in make_row(record, target.model_copy(update={"emulated": (GOOD,)}))}
     (attested,) = (told for step, told in lines.items() if step.value == "attested")
     assert attested[-1] == "1 kernel emulated: error 1.1x the reference's own"
+
+
+def test_the_matrix_tells_it_once_where_it_decides_the_cell() -> None:
+    record = passing()
+    (target, *_) = record.targets.values()
+    assert target.verdict is not None
+    closest = Check(
+        step=Step.ATTESTED,
+        name=EMULATED,
+        subject="kernels",
+        outcome=Outcome.PASSED,
+        value=1.9,
+        limit=2.0,
+        reason="Near.",
+    )
+    verdict = target.verdict.model_copy(update={"checks": (*target.verdict.checks, closest)})
+    row = make_row(record, target.model_copy(update={"emulated": (GOOD,), "verdict": verdict}))
+    (attested,) = (cell.lines for cell in row if cell.cell.step is Step.ATTESTED)
+    assert attested == ("1 kernel emulated: error 1.1x the reference's own",)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from porting.record import EmulatedKernel, EmulatedLaunch, Outcome, Step
-from porting.verdict.emulated import NAME, check_emulated, find_trouble
+from porting.record import EMULATED, EmulatedKernel, EmulatedLaunch, Outcome, Step
+from porting.verdict.emulated import check_emulated, find_trouble
 from tests.verdict.records import TARGET, judge, make_record, with_target
 from tests.verdict.test_kernels import GOOD as COMPILED
 
@@ -39,7 +39,7 @@ def launched(**changes: Any) -> EmulatedKernel:
 def found(*records: EmulatedKernel) -> tuple[Outcome, str]:
     target = make_record().targets[TARGET].model_copy(update={"emulated": records, "kernels": ()})
     (check,) = check_emulated(target)
-    assert (check.step, check.name) == (Step.ATTESTED, NAME)
+    assert (check.step, check.name) == (Step.ATTESTED, EMULATED)
     return check.outcome, check.reason
 
 
@@ -106,7 +106,7 @@ def test_executions_of_another_source_are_not_measured() -> None:
     older = (fresh[0].model_copy(update={"source_digest": "c" * 64}), *fresh[1:])
     for stale in (older, fresh[1:]):
         verdict = judge(with_target(record, emulated=stale))
-        (check,) = (check for check in verdict.checks if check.name == NAME)
+        (check,) = (check for check in verdict.checks if check.name == EMULATED)
         assert check.outcome is Outcome.NOT_MEASURED
         assert "run worldport verify" in check.reason
         assert verdict.outcome is Outcome.NOT_MEASURED
