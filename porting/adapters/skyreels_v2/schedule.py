@@ -1,15 +1,15 @@
 """When which latent frame is denoised how far, and what each step adds up: numbers alone, no tensors.
 
 Source: diffusers, SkyReelsV2DiffusionForcingPipeline.generate_timestep_matrix and UniPCMultistepScheduler with its
-solver of order 2 over flows; Zhao et al., arXiv 2302.04867.
+solver of order 2 over flows.
 """
 
-import math
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
 
+from porting.adapters import unipc
 from porting.adapters.wan.config import LEVELS
 
 WAITING, DONE = 999, 0
@@ -73,9 +73,8 @@ def list_timesteps(steps: int, shift: float) -> tuple[int, ...]:
 
 def list_steps(sigmas: tuple[float, ...]) -> tuple[Step, ...]:
     """The sums of every step: first order at both ends, second between them."""
-    count = len(sigmas) - 1
-    orders = [min(2, index + 1, count - index) for index in range(count)]
-    return tuple(_step(sigmas, index, orders) for index in range(count))
+    orders = unipc.list_orders(len(sigmas) - 1)
+    return tuple(_step(sigmas, index, orders) for index in range(len(orders)))
 
 
 def list_calls(frames: int, block: int, steps: int, shift: float, lag: int) -> tuple[Call, ...]:
@@ -117,44 +116,11 @@ def _advance(before: list[int], steps: int, lag: int) -> list[int]:
     return [min(max(step, 0), steps + 1) for step in reached]
 
 
-def _step(sigmas: tuple[float, ...], index: int, orders: list[int]) -> Step:
+def _step(sigmas: tuple[float, ...], index: int, orders: tuple[int, ...]) -> Step:
     sample, last, previous, older, clean = 1.0, 0.0, 0.0, 0.0, 0.0
     if index > 0:
-        last, previous, older, clean = _correct(sigmas, index, orders[index - 1])
+        last, previous, older, clean = unipc.correct(sigmas, index, orders[index - 1])
         # Before its first step a frame was corrected by nothing: the published pipeline then keeps a view of it, which
         # holds the second step's sample by the time that it is looked at.
         sample, last = (last, 0.0) if index == 1 else (0.0, last)
-    return Step(sigmas[index], sample, last, previous, older, clean, *_predict(sigmas, index, orders[index]))
-
-
-def _predict(sigmas: tuple[float, ...], index: int, order: int) -> tuple[float, float, float]:
-    """Of the sample, the clean latents of this step and those of the step before."""
-    start, end = sigmas[index], sigmas[index + 1]
-    width = _signal(end) - _signal(start)
-    growth = -(1 - end) * math.expm1(-width)
-    if order == 1:
-        return end / start, growth, 0.0
-    ratio = (_signal(sigmas[index - 1]) - _signal(start)) / width
-    return end / start, growth * (1 - 0.5 / ratio), growth * 0.5 / ratio
-
-
-def _correct(sigmas: tuple[float, ...], index: int, order: int) -> tuple[float, float, float, float]:
-    """Of the last corrected sample, the clean latents before, those before them, and those of this step."""
-    start, end = sigmas[index - 1], sigmas[index]
-    width = _signal(end) - _signal(start)
-    growth = -(1 - end) * math.expm1(-width)
-    if order == 1:
-        return end / start, growth * 0.5, 0.0, growth * 0.5
-    ratio = (_signal(sigmas[index - 2]) - _signal(start)) / width
-    first = math.expm1(-width) / -width - 1
-    second = first / -width - 0.5
-    wanted = first / math.expm1(-width), second * 2 / math.expm1(-width)
-    # Two equations: older + newest = wanted[0], ratio * older + newest = wanted[1].
-    older = (wanted[1] - wanted[0]) / (ratio - 1)
-    newest = wanted[0] - older
-    return end / start, growth * (1 - newest - older / ratio), growth * older / ratio, growth * newest
-
-
-def _signal(sigma: float) -> float:
-    """Logarithm of the picture's share over the noise's; infinite where there is no noise."""
-    return math.log(1 - sigma) - math.log(sigma) if sigma > 0 else math.inf
+    return Step(sigmas[index], sample, last, previous, older, clean, *unipc.predict(sigmas, index, orders[index]))
