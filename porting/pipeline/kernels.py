@@ -4,6 +4,7 @@ One stage a target; the compiles of all of them are done in one go when the firs
 compiler takes longer than most kernels do.
 """
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from threading import Lock
 
@@ -28,7 +29,7 @@ def kernels_name(target: str) -> str:
     return f"kernels {target}"
 
 
-class KernelStages:
+class KernelStages(ABC):
     """Stages over the kernel library, one a target; the first that runs does the work of all of them."""
 
     purpose: str
@@ -55,13 +56,13 @@ class KernelStages:
         sources = {name: digest_file(path) for name, path in kernel_paths().items()}
         return [self._plan(profile, sources) for profile in self.profiles]
 
+    @abstractmethod
     def fill(self, kernels: dict[str, Kernel], architectures: list[str]) -> None:
         """Do the work of all targets, so that each then finds its own in a cache."""
-        raise NotImplementedError
 
+    @abstractmethod
     def find(self, kernels: dict[str, Kernel], profile: Profile, folder: Path) -> tuple[Model, ...]:
         """The records of one target; files go into the folder, which is laid out like the bundle."""
-        raise NotImplementedError
 
     def _plan(self, profile: Profile, sources: dict[str, str]) -> Stage:
         def work(folder: Path) -> Update:
