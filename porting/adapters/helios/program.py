@@ -3,7 +3,7 @@
 from porting.adapters.helios.config import Settings
 from porting.adapters.helios.solver import weigh_steps
 from porting.adapters.wan.config import LEVELS, Clip
-from porting.adapters.wan.program import FRAME_UNIT, LATENT_UNIT, caches_of, decode, decoder_components
+from porting.adapters.wan.program import FRAME_UNIT, LATENT_UNIT, caches_of, decode_clip, decoder_components
 from porting.program import Call, ComponentSpec, InputSpec, Program, Sink, Source, StateSpec
 from porting.tensor_spec import TensorSpec
 
@@ -43,7 +43,7 @@ def build_program(clip: Clip, settings: Settings, cache_shapes: list[tuple[int, 
         states=tuple(StateSpec(tensor=tensor, update="replace") for tensor in (*past, *caches_of(cache_shapes))),
         constants=constants,
         prime=(),
-        frame=(*_denoise(settings), *_decode(clip, len(cache_shapes)), _record()),
+        frame=(*_denoise(settings), *decode_clip(clip, len(cache_shapes)), _record()),
         pictures_per_frame=clip.pictures,
     )
 
@@ -102,20 +102,6 @@ def _denoise(settings: Settings) -> list[Call]:
         latents, last = Source(kind="value", name=made), Source(kind="value", name=f"corrected_{step}")
         older, newer = newer, Source(kind="value", name=f"clean_{step}")
     return calls
-
-
-def _decode(clip: Clip, caches: int) -> list[Call]:
-    values = [f"pictures_{t}" for t in range(clip.frames)]
-    calls = [
-        decode(Source(kind="value", name="latents", at=t), caches, made, first=t == 0)
-        for t, made in enumerate(values)
-    ]  # fmt: skip
-    join = Call(
-        component="joiner",
-        inputs={name: Source(kind="value", name=name) for name in values},
-        outputs={"frame": Sink(kind="value", name="frame")},
-    )
-    return [*calls, join]
 
 
 def _record() -> Call:

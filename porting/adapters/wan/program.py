@@ -37,7 +37,7 @@ def build_program(
         states=tuple(StateSpec(tensor=cache, update="replace") for cache in caches_of(cache_shapes)),
         constants=constants,
         prime=(),
-        frame=(*_denoise(settings, experts), *_decode(clip, len(cache_shapes))),
+        frame=(*_denoise(settings, experts), *decode_clip(clip, len(cache_shapes))),
         pictures_per_frame=clip.pictures,
     )
 
@@ -111,7 +111,8 @@ def _denoise(settings: Settings, experts: list[str]) -> list[Call]:
     return calls
 
 
-def _decode(clip: Clip, caches: int) -> list[Call]:
+def decode_clip(clip: Clip, caches: int) -> list[Call]:
+    """Every latent frame of the value `latents` decoded after the other, and their pictures joined to the frame."""
     values = [f"pictures_{t}" for t in range(clip.frames)]
     calls = [
         decode(Source(kind="value", name="latents", at=t), caches, made, first=t == 0)
