@@ -7,7 +7,7 @@ from diffusers.models.transformers.transformer_anyflow_far import AnyFlowFARTran
 
 from zoo import Entry
 from zoo.wan import make_autoencoder
-from zoo.weights import randomise, write_json
+from zoo.weights import randomise, write_pipeline
 
 PARTITION = (1, 2, 2, 2, 2)
 """Latent frames of the published clip's chunks; a session goes on past them."""
@@ -39,16 +39,8 @@ def make_transformer() -> AnyFlowFARTransformer3DModel:
 
 def build_pipeline(out: Path) -> None:
     """The text encoder, which a session runs once, is not part of a port."""
-    make_transformer().save_pretrained(out / "transformer")
-    make_autoencoder().save_pretrained(out / "vae")
-    index = {
-        "_class_name": "AnyFlowFARPipeline",
-        "_diffusers_version": "0.42.1",
-        "transformer": ["diffusers", "AnyFlowFARTransformer3DModel"],
-        "vae": ["diffusers", "AutoencoderKLWan"],
-    }
-    write_json(out / "model_index.json", index)
-    write_json(out / "worldport.json", SETTINGS)
+    parts = {"transformer": make_transformer(), "vae": make_autoencoder()}
+    write_pipeline(out, "AnyFlowFARPipeline", parts, SETTINGS)
 
 
 ENTRIES = (Entry("anyflow-far", "anyflow_far", "diffusers pipeline, a folder a component", build_pipeline),)

@@ -9,7 +9,7 @@ from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTran
 from diffusers.schedulers.scheduling_ddim_cogvideox import CogVideoXDDIMScheduler
 
 from zoo import Entry
-from zoo.weights import randomise, write_json
+from zoo.weights import randomise, write_pipeline
 
 SETTINGS = {
     "height": 8, "width": 8, "frames": 9, "steps": 2, "guidance_scale": 2.0, "prompt_tokens": 6,
@@ -68,18 +68,12 @@ def make_autoencoder() -> AutoencoderKLCogVideoX:
 
 def build_pipeline(out: Path) -> None:
     """Transformer, autoencoder and scheduler; the text encoder, which a session runs once, is not part of a port."""
-    make_transformer().save_pretrained(out / "transformer")
-    make_autoencoder().save_pretrained(out / "vae")
-    CogVideoXDDIMScheduler(**PUBLISHED_SCHEDULER).save_pretrained(out / "scheduler")
-    index = {
-        "_class_name": "CogVideoXPipeline",
-        "_diffusers_version": "0.42.1",
-        "scheduler": ["diffusers", "CogVideoXDDIMScheduler"],
-        "transformer": ["diffusers", "CogVideoXTransformer3DModel"],
-        "vae": ["diffusers", "AutoencoderKLCogVideoX"],
+    parts = {
+        "transformer": make_transformer(),
+        "vae": make_autoencoder(),
+        "scheduler": CogVideoXDDIMScheduler(**PUBLISHED_SCHEDULER),
     }
-    write_json(out / "model_index.json", index)
-    write_json(out / "worldport.json", SETTINGS)
+    write_pipeline(out, "CogVideoXPipeline", parts, SETTINGS)
 
 
 ENTRIES = (Entry("cogvideox", "cogvideox", "diffusers pipeline, a folder a component", build_pipeline),)

@@ -7,7 +7,7 @@ from diffusers.models.transformers.transformer_cosmos3 import Cosmos3OmniTransfo
 
 from zoo import Entry
 from zoo.wan import make_autoencoder
-from zoo.weights import randomise, write_json
+from zoo.weights import randomise, write_pipeline
 
 SETTINGS: dict[str, Any] = {
     "height": 16, "width": 16, "actions": 4, "action_width": 3, "domain": 2, "fps": 12, "steps": 3,
@@ -49,17 +49,8 @@ def build_dynamics(out: Path) -> None:
 
 
 def _build_pipeline(out: Path, settings: dict[str, Any]) -> None:
-    make_transformer().save_pretrained(out / "transformer")
-    make_autoencoder(residual=True).save_pretrained(out / "vae")
-    index: dict[str, Any] = {
-        "_class_name": "Cosmos3OmniPipeline",
-        "_diffusers_version": "0.42.1",
-        "enable_safety_checker": True,
-        "transformer": ["diffusers", "Cosmos3OmniTransformer"],
-        "vae": ["diffusers", "AutoencoderKLWan"],
-    }
-    write_json(out / "model_index.json", index)
-    write_json(out / "worldport.json", {**SETTINGS, **settings})
+    parts = {"transformer": make_transformer(), "vae": make_autoencoder(residual=True)}
+    write_pipeline(out, "Cosmos3OmniPipeline", parts, {**SETTINGS, **settings}, {"enable_safety_checker": True})
 
 
 ENTRIES = (

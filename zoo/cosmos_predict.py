@@ -7,7 +7,7 @@ from diffusers.models.autoencoders.autoencoder_kl_cosmos import AutoencoderKLCos
 from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
 
 from zoo import Entry
-from zoo.weights import randomise, write_json
+from zoo.weights import randomise, write_pipeline
 
 CHANNELS = 4
 """Of a latent."""
@@ -56,23 +56,12 @@ def make_autoencoder() -> AutoencoderKLCosmos:
 
 def build_pipeline(out: Path) -> None:
     """Transformer and autoencoder; the text encoder, which a session runs once, is not part of a port."""
-    make_transformer().save_pretrained(out / "transformer")
-    make_autoencoder().save_pretrained(out / "vae")
-    write_json(
-        out / "model_index.json",
-        {
-            "_class_name": "CosmosVideoToWorldPipeline",
-            "_diffusers_version": "0.42.1",
-            "safety_checker": [None, None],
-            "transformer": ["diffusers", "CosmosTransformer3DModel"],
-            "vae": ["diffusers", "AutoencoderKLCosmos"],
-        },
-    )
+    parts = {"transformer": make_transformer(), "vae": make_autoencoder()}
     settings = {
         "height": 32, "width": 32, "frames": 13, "context_frames": 5, "steps": 2, "guidance_scale": 1.5,
         "prompt_tokens": 6, "sigma_max": 8.0,
     }  # fmt: skip
-    write_json(out / "worldport.json", settings)
+    write_pipeline(out, "CosmosVideoToWorldPipeline", parts, settings, {"safety_checker": [None, None]})
 
 
 ENTRIES = (Entry("cosmos-predict", "cosmos_predict", "diffusers pipeline, a folder a component", build_pipeline),)

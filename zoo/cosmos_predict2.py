@@ -1,7 +1,6 @@
 """Cosmos Predict 2 and 2.5 as their diffusers pipelines are laid out, and 2.5 under NVIDIA's own names."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from zoo import Entry
 from zoo.wan import make_original_autoencoder, original_autoencoder, tame
-from zoo.weights import randomise, write_json
+from zoo.weights import randomise, write_json, write_pipeline
 
 PROMPT_WIDTH, TOLD_WIDTH = 24, 32
 """Of what the transformer takes, and of what Predict 2.5's text encoder tells."""
@@ -102,17 +101,8 @@ def original_transformer(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _build_pipeline(out: Path, pipeline: str, *, projected: bool) -> None:
-    make_transformer(projected=projected).save_pretrained(out / "transformer")
-    make_autoencoder().save_pretrained(out / "vae")
-    index: dict[str, Any] = {
-        "_class_name": pipeline,
-        "_diffusers_version": "0.42.1",
-        "safety_checker": [None, None],
-        "transformer": ["diffusers", "CosmosTransformer3DModel"],
-        "vae": ["diffusers", "AutoencoderKLWan"],
-    }
-    write_json(out / "model_index.json", index)
-    write_json(out / "worldport.json", SETTINGS)
+    parts = {"transformer": make_transformer(projected=projected), "vae": make_autoencoder()}
+    write_pipeline(out, pipeline, parts, SETTINGS, {"safety_checker": [None, None]})
 
 
 ENTRIES = (

@@ -8,7 +8,7 @@ from diffusers.models.transformers.transformer_helios import HeliosTransformer3D
 
 from zoo import Entry
 from zoo.wan import tame
-from zoo.weights import randomise, write_json
+from zoo.weights import randomise, write_pipeline
 
 SETTINGS = {
     "height": 16, "width": 16, "frames": 3, "history": [4, 2, 1], "steps": 3, "guidance_scale": 2.0, "prompt_tokens": 5,
@@ -53,16 +53,8 @@ def make_autoencoder() -> AutoencoderKLWan:
 def build_pipeline(out: Path) -> None:
     """The text encoder, which a session runs once, is not part of a port."""
     with torch.no_grad():
-        make_transformer().save_pretrained(out / "transformer")
-        make_autoencoder().save_pretrained(out / "vae")
-    index = {
-        "_class_name": "HeliosPipeline",
-        "_diffusers_version": "0.42.1",
-        "transformer": ["diffusers", "HeliosTransformer3DModel"],
-        "vae": ["diffusers", "AutoencoderKLWan"],
-    }
-    write_json(out / "model_index.json", index)
-    write_json(out / "worldport.json", SETTINGS)
+        parts = {"transformer": make_transformer(), "vae": make_autoencoder()}
+    write_pipeline(out, "HeliosPipeline", parts, SETTINGS)
 
 
 ENTRIES = (Entry("helios", "helios", "diffusers pipeline, a folder a component", build_pipeline),)

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zoo import Entry
-from zoo.weights import randomise, write_json
+from zoo.weights import randomise, write_pipeline
 
 CHANNELS = 4
 """Of a latent."""
@@ -59,16 +59,8 @@ def make_autoencoder() -> AutoencoderKLHunyuanVideo:
 
 def build_pipeline(out: Path) -> None:
     """Transformer and autoencoder; the text encoders, which a session runs once, are not part of a port."""
-    make_transformer().save_pretrained(out / "transformer")
-    make_autoencoder().save_pretrained(out / "vae")
-    index = {
-        "_class_name": "HunyuanVideoPipeline",
-        "_diffusers_version": "0.42.1",
-        "transformer": ["diffusers", "HunyuanVideoTransformer3DModel"],
-        "vae": ["diffusers", "AutoencoderKLHunyuanVideo"],
-    }
-    write_json(out / "model_index.json", index)
-    write_json(out / "worldport.json", SETTINGS)
+    parts = {"transformer": make_transformer(), "vae": make_autoencoder()}
+    write_pipeline(out, "HunyuanVideoPipeline", parts, SETTINGS)
 
 
 def build_original(out: Path) -> None:

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zoo import Entry
-from zoo.weights import randomise, write_json
+from zoo.weights import randomise, write_json, write_pipeline
 
 CHANNELS = 6
 """Of a latent."""
@@ -68,16 +68,8 @@ def make_autoencoder(levels: int = 2) -> AutoencoderKLLTXVideo:
 
 def build_pipeline(out: Path) -> None:
     """Transformer and autoencoder; the text encoder, which a session runs once, is not part of a port."""
-    make_transformer().save_pretrained(out / "transformer")
-    make_autoencoder().save_pretrained(out / "vae")
-    index = {
-        "_class_name": "LTXPipeline",
-        "_diffusers_version": "0.42.1",
-        "transformer": ["diffusers", "LTXVideoTransformer3DModel"],
-        "vae": ["diffusers", "AutoencoderKLLTXVideo"],
-    }
-    write_json(out / "model_index.json", index)
-    write_json(out / "worldport.json", SETTINGS)
+    parts = {"transformer": make_transformer(), "vae": make_autoencoder()}
+    write_pipeline(out, "LTXPipeline", parts, SETTINGS)
 
 
 def build_original(out: Path) -> None:

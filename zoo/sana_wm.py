@@ -6,7 +6,7 @@ import torch
 from diffusers.models.transformers.transformer_sana_wm import SanaWMTransformer3DModel
 
 from zoo import Entry
-from zoo.weights import randomise, write_json
+from zoo.weights import randomise, write_pipeline
 
 SETTINGS = {
     "height": 96, "width": 64, "frames": 17, "steps": 2, "guidance_scale": 2.0, "prompt_tokens": 5,
@@ -36,14 +36,8 @@ def make_transformer() -> SanaWMTransformer3DModel:
 
 def build_pipeline(out: Path) -> None:
     """The text encoder and the autoencoder, which this stage is not made of, are not part of a port."""
-    make_transformer().save_pretrained(out / "transformer")
-    index = {
-        "_class_name": "SanaWMPipeline",
-        "_diffusers_version": "0.42.1",
-        "transformer": ["diffusers", "SanaWMTransformer3DModel"],
-    }
-    write_json(out / "model_index.json", index)
-    write_json(out / "worldport.json", SETTINGS)
+    parts = {"transformer": make_transformer()}
+    write_pipeline(out, "SanaWMPipeline", parts, SETTINGS)
 
 
 ENTRIES = (Entry("sana-wm", "sana_wm", "diffusers pipeline, a folder a component", build_pipeline),)

@@ -5,7 +5,7 @@ from pathlib import Path
 from diffusers.models.transformers.transformer_sana_wm_refiner import SanaWMLTX2RefinerTransformer3DModel
 
 from zoo import Entry
-from zoo.weights import randomise, write_json
+from zoo.weights import randomise, write_pipeline
 
 SETTINGS = {
     "height": 96, "width": 64, "block": 2, "window": 4, "sigmas": [0.9, 0.5, 0.0], "prompt_tokens": 5,
@@ -40,14 +40,8 @@ def make_transformer(rope_type: str = "split", *, gated: bool = False) -> SanaWM
 
 def build_pipeline(out: Path) -> None:
     """The text encoder and its connectors, which a session runs once, are not part of a port."""
-    make_transformer().save_pretrained(out / "transformer")
-    index = {
-        "_class_name": "SanaWMLTX2Refiner",
-        "_diffusers_version": "0.42.1",
-        "transformer": ["diffusers", "SanaWMLTX2RefinerTransformer3DModel"],
-    }
-    write_json(out / "model_index.json", index)
-    write_json(out / "worldport.json", SETTINGS)
+    parts = {"transformer": make_transformer()}
+    write_pipeline(out, "SanaWMLTX2Refiner", parts, SETTINGS)
 
 
 ENTRIES = (Entry("sana-wm-refiner", "sana_wm_refiner", "diffusers pipeline, a folder a component", build_pipeline),)

@@ -7,7 +7,7 @@ from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepSchedu
 
 from zoo import Entry
 from zoo.wan import PROMPT_WIDTH, make_autoencoder
-from zoo.weights import randomise, write_json
+from zoo.weights import randomise, write_pipeline
 
 SETTINGS = {
     "height": 16, "width": 16, "frames": 11, "context_frames": 5, "steps": 3, "shift": 3.0, "guidance_scale": 2.0,
@@ -40,18 +40,8 @@ def make_scheduler(shift: float) -> UniPCMultistepScheduler:
 
 def build_pipeline(out: Path) -> None:
     """Transformer and autoencoder; the text encoder, which a session runs once, is not part of a port."""
-    make_transformer().save_pretrained(out / "transformer")
-    make_autoencoder().save_pretrained(out / "vae")
-    make_scheduler(3.0).save_pretrained(out / "scheduler")
-    index = {
-        "_class_name": "SkyReelsV2DiffusionForcingPipeline",
-        "_diffusers_version": "0.42.1",
-        "scheduler": ["diffusers", "UniPCMultistepScheduler"],
-        "transformer": ["diffusers", "SkyReelsV2Transformer3DModel"],
-        "vae": ["diffusers", "AutoencoderKLWan"],
-    }
-    write_json(out / "model_index.json", index)
-    write_json(out / "worldport.json", SETTINGS)
+    parts = {"transformer": make_transformer(), "vae": make_autoencoder(), "scheduler": make_scheduler(3.0)}
+    write_pipeline(out, "SkyReelsV2DiffusionForcingPipeline", parts, SETTINGS)
 
 
 ENTRIES = (Entry("skyreels-v2", "skyreels_v2", "diffusers pipeline, a folder a component", build_pipeline),)

@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zoo import Entry
-from zoo.weights import randomise, write_json
+from zoo.weights import randomise, write_json, write_pipeline
 
+NAME = "WanPipeline"
 SETTINGS = {
     "height": 16, "width": 16, "frames": 5, "steps": 2, "guidance_scale": 2.0, "prompt_tokens": 6,
 }  # fmt: skip
@@ -72,24 +73,23 @@ def tame(model: AutoencoderKLWan) -> AutoencoderKLWan:
 
 def build_pipeline(out: Path) -> None:
     """Wan 2.1, text to video; the text encoder, which a session runs once, is not part of a port."""
-    make_transformer(4).save_pretrained(out / "transformer")
-    make_autoencoder().save_pretrained(out / "vae")
-    _finish(out, {})
+    write_pipeline(out, NAME, {"transformer": make_transformer(4), "vae": make_autoencoder()}, SETTINGS)
 
 
 def build_experts(out: Path) -> None:
     """Wan 2.2 A14B: a transformer for high noise, one for low, and the autoencoder of 2.1."""
-    make_transformer(4).save_pretrained(out / "transformer")
-    make_transformer(4, seed=13).save_pretrained(out / "transformer_2")
-    make_autoencoder().save_pretrained(out / "vae")
-    _finish(out, {"transformer_2": ["diffusers", "WanTransformer3DModel"], "boundary_ratio": 0.875})
+    parts = {
+        "transformer": make_transformer(4),
+        "transformer_2": make_transformer(4, seed=13),
+        "vae": make_autoencoder(),
+    }
+    write_pipeline(out, NAME, parts, SETTINGS, {"boundary_ratio": 0.875})
 
 
 def build_residual(out: Path) -> None:
     """Wan 2.2 5B: one transformer, and the residual autoencoder with patches."""
-    make_transformer(6).save_pretrained(out / "transformer")
-    make_autoencoder(residual=True).save_pretrained(out / "vae")
-    _finish(out, {"expand_timesteps": True})
+    parts = {"transformer": make_transformer(6), "vae": make_autoencoder(residual=True)}
+    write_pipeline(out, NAME, parts, SETTINGS, {"expand_timesteps": True})
 
 
 def build_original(out: Path) -> None:
@@ -155,18 +155,6 @@ def _original_name(name: str) -> str:
     # Blocks of three residual layers, then an upsampling one.
     place = 4 * int(parts[0]) + (int(parts[2]) if parts[1] == "resnets" else 3)
     return ".".join([half, "upsamples", str(place), *parts[3:]])
-
-
-def _finish(out: Path, more: dict[str, Any]) -> None:
-    index = {
-        "_class_name": "WanPipeline",
-        "_diffusers_version": "0.42.1",
-        "transformer": ["diffusers", "WanTransformer3DModel"],
-        "vae": ["diffusers", "AutoencoderKLWan"],
-        **more,
-    }
-    write_json(out / "model_index.json", index)
-    write_json(out / "worldport.json", SETTINGS)
 
 
 ENTRIES = (

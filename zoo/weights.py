@@ -56,6 +56,18 @@ def write_shards(out: Path, config: Mapping[str, Any], tensors: Mapping[str, Ten
     write_json(out / f"{stem}.safetensors.index.json", index)
 
 
+def write_pipeline(
+    out: Path, name: str, parts: Mapping[str, Any], settings: Mapping[str, Any], more: Mapping[str, Any] | None = None
+) -> None:
+    """A diffusers pipeline of that class: a folder a part, its index with `more` in it, and worldport's settings."""
+    for part, module in parts.items():
+        module.save_pretrained(out / part)
+    classes = {part: ["diffusers", type(module).__name__] for part, module in parts.items()}
+    index = {"_class_name": name, "_diffusers_version": "0.42.1", **classes, **(more or {})}
+    write_json(out / "model_index.json", index)
+    write_json(out / "worldport.json", settings)
+
+
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """A JSON file as people read it."""
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
