@@ -1,5 +1,6 @@
-"""A tiny GWM world model and checkpoints of it, for the tests of recognising, inspecting and loading."""
+"""A family's tiny checkpoint, for its own tests; and a tiny GWM model, for those of recognising and loading."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,12 +9,32 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+import zoo
 from porting.adapters.gwm.config import MINI, GwmConfig
 from porting.adapters.gwm.world_model import random_world_model
+from porting.adapters.registry import load_world_model
 from porting.adapters.world_model import WorldModel
 
 Weights = dict[str, Tensor]
 Save = Callable[[Weights], Path]
+
+
+@pytest.fixture(scope="module")
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint that the module names as its ENTRY; not to be changed."""
+    return zoo.build(request.module.ENTRY, tmp_path_factory.mktemp("zoo") / "m")
+
+
+@pytest.fixture(scope="module")
+def model(original: Path) -> WorldModel:
+    """The world model in it."""
+    return load_world_model(original)
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return shutil.copytree(original, tmp_path / "m")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """AnyFlow FAR: the published pipeline's own clip, sessions past it, what is carried, and mutants that must not pass."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from diffusers.pipelines.anyflow.pipeline_anyflow_far import AnyFlowFARPipeline
 from diffusers.schedulers.scheduling_flow_map_euler_discrete import FlowMapEulerDiscreteScheduler
 from torch import Tensor
 
-import zoo
 from porting.adapters.anyflow_far.config import Settings
 from porting.adapters.anyflow_far.modules import Denoiser, Recorder
 from porting.adapters.anyflow_far.rotation import Rotations
@@ -30,19 +28,8 @@ CHUNKS = len(PARTITION) - 1
 CHUNK, WINDOW = PARTITION[1], len(PARTITION) - 3
 
 
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("anyflow-far", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(pipeline: Path) -> WorldModel:
-    return load_world_model(pipeline)
-
-
-@pytest.fixture
-def folder(pipeline: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(pipeline, tmp_path / "m")
+ENTRY = "anyflow-far"
+"""That `original`, `model` and `folder` are of."""
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +105,9 @@ def swap_layers(model: WorldModel) -> None:
 
 @pytest.mark.parametrize("spoil", [change_base, compress_wrong_chunk, swap_layers])
 def test_a_world_that_is_another_one_is_noticed(
-    spoil: Callable[[WorldModel], None], pipeline: Path, noises: list[Tensor], published: list[Tensor]
+    spoil: Callable[[WorldModel], None], original: Path, noises: list[Tensor], published: list[Tensor]
 ) -> None:
-    model = load_world_model(pipeline)
+    model = load_world_model(original)
     spoil(model)
     assert compare(model, noises, published) > 2e-3
 
@@ -150,8 +137,8 @@ def test_the_noise_levels_are_the_schedulers(steps: int) -> None:
     assert torch.allclose(scheduler.sigmas, torch.tensor(Settings(steps=steps).sigmas, dtype=torch.float64))
 
 
-def test_headers_tell_parts_and_state(pipeline: Path, model: WorldModel) -> None:
-    found = inspect_checkpoint(pipeline)
+def test_headers_tell_parts_and_state(original: Path, model: WorldModel) -> None:
+    found = inspect_checkpoint(original)
     assert (found.family, found.format) == ("anyflow_far", "parts")
     assert {c.name: c.weights for c in found.components} == {
         "encoder": "vae", "denoiser": "transformer", "decoder_first": "vae", "decoder": "vae", "joiner": "",
@@ -213,6 +200,6 @@ def test_the_exported_recorder_feeds_itself_past_eviction(model: WorldModel, tmp
 
 
 @pytest.mark.slow
-def test_it_is_ported_whole(pipeline: Path, tmp_path: Path) -> None:
-    _, target, output = zoo_ports.port(pipeline, tmp_path / "port")
+def test_it_is_ported_whole(original: Path, tmp_path: Path) -> None:
+    _, target, output = zoo_ports.port(original, tmp_path / "port")
     zoo_ports.check_proved(target, output)

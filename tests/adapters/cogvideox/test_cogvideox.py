@@ -1,6 +1,5 @@
 """CogVideoX: the published transformer, sampler and autoencoder, clip after clip; and pipelines that are not one."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ from diffusers.schedulers.scheduling_ddim_cogvideox import CogVideoXDDIMSchedule
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import zoo
 from porting.adapters.cogvideox.config import Scheduler
 from porting.adapters.cogvideox.decoder import LATER, SteadyDecoder
 from porting.adapters.cogvideox.transformer import Transformer
@@ -24,20 +22,8 @@ from porting.export import export_component
 from tests.adapters import zoo_ports
 from zoo.cogvideox import PUBLISHED_SCHEDULER, make_autoencoder, make_transformer
 
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("cogvideox", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(pipeline: Path) -> WorldModel:
-    return load_world_model(pipeline)
-
-
-@pytest.fixture
-def folder(pipeline: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(pipeline, tmp_path / "m")
+ENTRY = "cogvideox"
+"""That `original`, `model` and `folder` are of."""
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -55,8 +41,8 @@ def rotations(published: Any, height: int, width: int, frames: int) -> tuple[Ten
     return found
 
 
-def test_headers_tell_parts_and_state(pipeline: Path, model: WorldModel) -> None:
-    found = inspect_checkpoint(pipeline)
+def test_headers_tell_parts_and_state(original: Path, model: WorldModel) -> None:
+    found = inspect_checkpoint(original)
     assert (found.family, found.format) == ("cogvideox", "parts")
     assert {c.name: c.weights for c in found.components} == {
         "denoiser": "transformer", "decoder_first": "vae", "decoder": "vae", "joiner": "",
@@ -226,6 +212,6 @@ def test_published_sizes_are_inspected_without_weights(name: str, parameters: fl
 
 
 @pytest.mark.slow
-def test_it_is_ported_whole(pipeline: Path, tmp_path: Path) -> None:
-    _, target, output = zoo_ports.port(pipeline, tmp_path / "port")
+def test_it_is_ported_whole(original: Path, tmp_path: Path) -> None:
+    _, target, output = zoo_ports.port(original, tmp_path / "port")
     zoo_ports.check_proved(target, output)

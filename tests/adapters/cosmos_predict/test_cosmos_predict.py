@@ -24,20 +24,8 @@ from porting.errors import CheckpointError, ConfigError
 from tests.adapters import zoo_ports
 from zoo.cosmos_predict import make_autoencoder, make_transformer
 
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("cosmos-predict", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(pipeline: Path) -> WorldModel:
-    return load_world_model(pipeline)
-
-
-@pytest.fixture
-def folder(pipeline: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(pipeline, tmp_path / "m")
+ENTRY = "cosmos-predict"
+"""That `original`, `model` and `folder` are of."""
 
 
 @pytest.fixture
@@ -62,8 +50,8 @@ def given_mask(shape: tuple[int, ...]) -> Tensor:
     return mask
 
 
-def test_headers_tell_parts_and_state(pipeline: Path, model: WorldModel) -> None:
-    found = inspect_checkpoint(pipeline)
+def test_headers_tell_parts_and_state(original: Path, model: WorldModel) -> None:
+    found = inspect_checkpoint(original)
     assert (found.family, found.format) == ("cosmos_predict", "parts")
     assert found.parameters == model.parameters
     assert {c.name: c.weights for c in found.components} == {
@@ -156,9 +144,9 @@ def test_the_exported_denoiser_makes_chunk_after_chunk(model: WorldModel, tmp_pa
     assert error < 1e-3
 
 
-def test_original_names_go_through_the_published_converter(pipeline: Path) -> None:
+def test_original_names_go_through_the_published_converter(original: Path) -> None:
     """Names of Cosmos 1.0; they differ from those of 2.0, which the converter takes everything for otherwise."""
-    stored = load_file(pipeline / "transformer/diffusion_pytorch_model.safetensors")
+    stored = load_file(original / "transformer/diffusion_pytorch_model.safetensors")
     names = {
         "patch_embed.proj.weight": "x_embedder.proj.1.weight",
         "time_embed.t_embedder.linear_1.weight": "t_embedder.1.linear_1.weight",
@@ -170,10 +158,10 @@ def test_original_names_go_through_the_published_converter(pipeline: Path) -> No
         "transformer_blocks.1.ff.net.2.weight": "blocks.block1.blocks.2.block.layer2.weight",
         "proj_out.weight": "final_layer.linear.weight",
     }
-    original = {f"net.{new}": stored[name] for name, new in names.items()} | {"net.pos_embedder.seq": torch.ones(1)}
-    converted = convert_transformer(original)
+    renamed = {f"net.{new}": stored[name] for name, new in names.items()} | {"net.pos_embedder.seq": torch.ones(1)}
+    converted = convert_transformer(renamed)
     assert {name: tensor is stored[name] for name, tensor in converted.items()} == dict.fromkeys(names, True)
-    assert len(original) == len(names) + 1
+    assert len(renamed) == len(names) + 1
 
 
 def test_the_noise_levels_are_those_of_karras() -> None:

@@ -1,35 +1,22 @@
 """The Cosmos tokenizer: diffusers' autoencoder both ways, clip after clip; and configs that are not one."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 import zoo
-from porting.adapters.registry import inspect_checkpoint, load_world_model
+from porting.adapters.registry import inspect_checkpoint
 from porting.adapters.world_model import WorldModel
 from porting.errors import CheckpointError, ConfigError
 from tests.adapters import zoo_ports
 from zoo.cosmos_predict import make_autoencoder
 
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("cosmos-tokenizer", tmp_path_factory.mktemp("zoo") / "m")
+ENTRY = "cosmos-tokenizer"
+"""That `original`, `model` and `folder` are of."""
 
 
-@pytest.fixture(scope="module")
-def model(published: Path) -> WorldModel:
-    return load_world_model(published)
-
-
-@pytest.fixture
-def folder(published: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(published, tmp_path / "m")
-
-
-def test_it_is_the_published_autoencoder(published: Path, model: WorldModel) -> None:
+def test_it_is_the_published_autoencoder(original: Path, model: WorldModel) -> None:
     vae = make_autoencoder().eval()
     clip = torch.rand(1, 5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -38,7 +25,7 @@ def test_it_is_the_published_autoencoder(published: Path, model: WorldModel) -> 
         assert torch.allclose(latents, wanted, atol=1e-5)
         video = (vae.decode(wanted).sample / 2 + 0.5).clamp(0, 1)
         assert torch.allclose(model.modules["decoder"](latents), video.flatten(2, 3), atol=1e-5)
-    found = inspect_checkpoint(published)
+    found = inspect_checkpoint(original)
     assert found.family == "cosmos_tokenizer"
     assert found.parameters == sum(parameter.numel() for parameter in vae.parameters())
     assert found.program.states == ()
@@ -89,6 +76,6 @@ def test_weights_that_are_not_finite_are_named(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_ported_whole(published: Path, tmp_path: Path) -> None:
-    _, target, output = zoo_ports.port(published, tmp_path / "port")
+def test_it_is_ported_whole(original: Path, tmp_path: Path) -> None:
+    _, target, output = zoo_ports.port(original, tmp_path / "port")
     zoo_ports.check_proved(target, output)

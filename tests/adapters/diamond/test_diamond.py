@@ -1,6 +1,5 @@
 """DIAMOND: the published networks and sampler, names and sizes, what is carried, and a memory that is forgotten."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,19 +22,8 @@ from zoo.diamond import TINY, make_tensors
 FILE = "Breakout.pt"
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("diamond", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(original: Path) -> WorldModel:
-    return load_world_model(original)
-
-
-@pytest.fixture
-def folder(original: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(original, tmp_path / "m")
+ENTRY = "diamond"
+"""That `original`, `model` and `folder` are of."""
 
 
 def draw(seed: int, *shape: int) -> Tensor:

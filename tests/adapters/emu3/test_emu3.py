@@ -1,7 +1,6 @@
 """Emu3: the published text model's logits past eviction, the published decoder as a stream, and choices that hold."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from torch import Tensor
 from transformers import DynamicCache, Emu3ForConditionalGeneration
 from transformers.models.emu3.modeling_emu3 import apply_rotary_pos_emb
 
-import zoo
 from porting.adapters.emu3.config import Emu3Config, Settings
 from porting.adapters.emu3.predictor import Predictor
 from porting.adapters.emu3.renaming import convert
@@ -35,24 +33,13 @@ FRAMES = 6
 """Past the moment when the first frame leaves the cache, twice over."""
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("emu3", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(original: Path) -> WorldModel:
-    return load_world_model(original)
+ENTRY = "emu3"
+"""That `original`, `model` and `folder` are of."""
 
 
 @pytest.fixture(scope="module")
 def published() -> Emu3ForConditionalGeneration:
     return make_model()
-
-
-@pytest.fixture
-def folder(original: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(original, tmp_path / "m")
 
 
 def roll_out(model: WorldModel, frames: int, compute: Precision = "fp32") -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Helios: the published transformer, solver and history, chunk after chunk; and pipelines that are not one."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ import torch
 from diffusers.schedulers.scheduling_helios import HeliosScheduler
 from torch import Tensor
 
-import zoo
 from porting.adapters.helios.config import Settings
 from porting.adapters.helios.modules import Denoiser, Recorder
 from porting.adapters.helios.solver import weigh_steps
@@ -32,19 +30,8 @@ CHUNKS, FRAMES, TOKENS = 5, 2, 32
 """More than the history holds; latent frames and tokens of a chunk."""
 
 
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("helios", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(pipeline: Path) -> WorldModel:
-    return load_world_model(pipeline)
-
-
-@pytest.fixture
-def folder(pipeline: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(pipeline, tmp_path / "m")
+ENTRY = "helios"
+"""That `original`, `model` and `folder` are of."""
 
 
 def make_scheduler(steps: int, tokens: int) -> HeliosScheduler:
@@ -107,8 +94,8 @@ def compare_with_published(model: WorldModel) -> float:
     return max(float(np.abs(m - e.transpose(1, 2).numpy()).max()) for m, e in pairs) / size
 
 
-def test_headers_tell_parts_and_state(pipeline: Path, model: WorldModel) -> None:
-    found = inspect_checkpoint(pipeline)
+def test_headers_tell_parts_and_state(original: Path, model: WorldModel) -> None:
+    found = inspect_checkpoint(original)
     assert (found.family, found.format) == ("helios", "parts")
     assert found.parameters == model.parameters
     assert {c.name: c.weights for c in found.components} == {
@@ -153,8 +140,8 @@ def swap_layers(model: WorldModel) -> None:
 
 
 @pytest.mark.parametrize("spoil", [move_prefix, change_base, swap_layers])
-def test_another_world_is_noticed(spoil: Callable[[WorldModel], None], pipeline: Path) -> None:
-    model = load_world_model(pipeline)
+def test_another_world_is_noticed(spoil: Callable[[WorldModel], None], original: Path) -> None:
+    model = load_world_model(original)
     spoil(model)
     assert compare_with_published(model) > 0.01
 
@@ -251,6 +238,6 @@ def test_the_published_size_is_inspected_without_weights() -> None:
 
 
 @pytest.mark.slow
-def test_it_is_ported_whole(pipeline: Path, tmp_path: Path) -> None:
-    _, target, output = zoo_ports.port(pipeline, tmp_path / "port")
+def test_it_is_ported_whole(original: Path, tmp_path: Path) -> None:
+    _, target, output = zoo_ports.port(original, tmp_path / "port")
     zoo_ports.check_proved(target, output)

@@ -1,6 +1,5 @@
 """HunyuanVideo: the published transformer, sampler and autoencoder with its pieces; and pipelines that are not one."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import zoo
 from porting.adapters.hunyuan_video.config import Piece, Settings, list_pieces
 from porting.adapters.hunyuan_video.modules import Decoder, Joiner
 from porting.adapters.registry import inspect_checkpoint, load_world_model
@@ -21,19 +19,8 @@ from zoo.hunyuan_video import build_original, make_autoencoder, make_transformer
 SHAPE = (1, 3, 4, 4, 4)
 
 
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("hunyuan-video", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(pipeline: Path) -> WorldModel:
-    return load_world_model(pipeline)
-
-
-@pytest.fixture
-def folder(pipeline: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(pipeline, tmp_path / "m")
+ENTRY = "hunyuan-video"
+"""That `original`, `model` and `folder` are of."""
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -47,8 +34,8 @@ def schedule(steps: int) -> FlowMatchEulerDiscreteScheduler:
     return scheduler
 
 
-def test_headers_tell_parts_and_inputs(pipeline: Path, model: WorldModel) -> None:
-    found = inspect_checkpoint(pipeline)
+def test_headers_tell_parts_and_inputs(original: Path, model: WorldModel) -> None:
+    found = inspect_checkpoint(original)
     assert (found.family, found.format) == ("hunyuan_video", "parts")
     assert {c.name: c.weights for c in found.components} == {
         "denoiser": "transformer", "decoder_3": "vae", "decoder_2": "vae", "joiner": "",
@@ -173,6 +160,6 @@ def test_the_published_size_is_inspected_without_weights() -> None:
 
 
 @pytest.mark.slow
-def test_it_is_ported_whole(pipeline: Path, tmp_path: Path) -> None:
-    _, target, output = zoo_ports.port(pipeline, tmp_path / "port")
+def test_it_is_ported_whole(original: Path, tmp_path: Path) -> None:
+    _, target, output = zoo_ports.port(original, tmp_path / "port")
     zoo_ports.check_proved(target, output)

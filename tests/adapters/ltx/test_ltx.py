@@ -1,6 +1,5 @@
 """LTX-Video: the published transformer, sampler and autoencoder; both file layouts; and pipelines that are not one."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import zoo
 from porting.adapters.ltx.config import Settings
 from porting.adapters.ltx.modules import Denoiser
 from porting.adapters.ltx.norms import PlainNorm
@@ -27,19 +25,8 @@ SCALES = (2 / 25, 4.0, 4.0)
 SHAPE = (1, 3, CHANNELS, 4, 4)
 
 
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("ltx-video", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(pipeline: Path) -> WorldModel:
-    return load_world_model(pipeline)
-
-
-@pytest.fixture
-def folder(pipeline: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(pipeline, tmp_path / "m")
+ENTRY = "ltx-video"
+"""That `original`, `model` and `folder` are of."""
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -65,8 +52,8 @@ def run_published(network: torch.nn.Module, latents: Tensor, time: Tensor, promp
     return made
 
 
-def test_headers_tell_parts_and_inputs(pipeline: Path, model: WorldModel) -> None:
-    found = inspect_checkpoint(pipeline)
+def test_headers_tell_parts_and_inputs(original: Path, model: WorldModel) -> None:
+    found = inspect_checkpoint(original)
     assert (found.family, found.format) == ("ltx", "parts")
     assert {c.name: c.weights for c in found.components} == {"denoiser": "transformer", "decoder": "vae"}
     assert found.parameters == model.parameters
@@ -206,6 +193,6 @@ def test_the_published_size_is_inspected_without_weights() -> None:
 
 
 @pytest.mark.slow
-def test_it_is_ported_whole(pipeline: Path, tmp_path: Path) -> None:
-    _, target, output = zoo_ports.port(pipeline, tmp_path / "port")
+def test_it_is_ported_whole(original: Path, tmp_path: Path) -> None:
+    _, target, output = zoo_ports.port(original, tmp_path / "port")
     zoo_ports.check_proved(target, output)

@@ -1,7 +1,6 @@
 """Matrix-Game 2: chunks past the rings' eviction are those of the published network, written over the stored names."""
 
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,19 +30,8 @@ CHUNK, PLACES, LAYERS, SLOTS, RATIO, TOLD = 2, 4, 2, 2, 2, 6
 """Latent frames of a chunk, tokens of one, blocks, slots of the rings, pictures of a latent frame, those it is told."""
 
 
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("matrix-game-2", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(stored: Path) -> WorldModel:
-    return load_world_model(stored)
-
-
-@pytest.fixture
-def folder(stored: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(stored, tmp_path / "m")
+ENTRY = "matrix-game-2"
+"""That `original`, `model` and `folder` are of."""
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -246,8 +234,8 @@ def swap_keys(denoiser: Denoiser) -> None:
 
 
 @pytest.mark.parametrize("spoil", [lose_ages, change_base, swap_keys])
-def test_actions_that_are_followed_otherwise_are_noticed(spoil: Callable[[Denoiser], None], stored: Path) -> None:
-    spoilt = load_world_model(stored)
+def test_actions_that_are_followed_otherwise_are_noticed(spoil: Callable[[Denoiser], None], original: Path) -> None:
+    spoilt = load_world_model(original)
     denoiser = spoilt.modules["denoiser"]
     assert isinstance(denoiser, Denoiser)
     spoil(denoiser)
@@ -270,8 +258,8 @@ def test_actions_that_are_forgotten_are_named(model: WorldModel, tmp_path: Path)
         export_component(spoilt, "windows", tmp_path, zoo_ports.OPSET)
 
 
-def test_headers_tell_actions_and_both_rings(stored: Path, model: WorldModel) -> None:
-    found = inspect_checkpoint(stored)
+def test_headers_tell_actions_and_both_rings(original: Path, model: WorldModel) -> None:
+    found = inspect_checkpoint(original)
     assert found.family == "matrix_game"
     assert {ring.name: (ring.window, ring.sink) for ring in found.program.rings} == {
         "memory": (SLOTS, 0), "actions": (SLOTS, 0)

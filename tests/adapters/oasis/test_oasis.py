@@ -1,7 +1,6 @@
 """Oasis: the published script's own rollout, names of both files, what is carried, and mutants that must not pass."""
 
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,19 +30,8 @@ FRAMES = 7
 """Past the moment when the first real frame leaves the window."""
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("oasis", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(original: Path) -> WorldModel:
-    return load_world_model(original)
-
-
-@pytest.fixture
-def folder(original: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(original, tmp_path / "m")
+ENTRY = "oasis"
+"""That `original`, `model` and `folder` are of."""
 
 
 class Published:

@@ -1,6 +1,5 @@
 """SANA-WM's first stage: the published sampler over a camera's path, rays and scans, mutants that must not pass."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from safetensors.torch import save_file
 from torch import Tensor
 
-import zoo
 from porting.adapters.registry import inspect_checkpoint, load_world_model
 from porting.adapters.sana_wm.config import Settings
 from porting.adapters.sana_wm.modules import Denoiser
@@ -29,19 +27,8 @@ CLIP = (1, 2, CHANNELS, 3, 2)
 """What is made of a clip of three latent frames."""
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("sana-wm", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(original: Path) -> WorldModel:
-    return load_world_model(original)
-
-
-@pytest.fixture
-def folder(original: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(original, tmp_path / "m")
+ENTRY = "sana-wm"
+"""That `original`, `model` and `folder` are of."""
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,6 @@ from diffusers.pipelines.sana_wm.refiner import SanaWMLTX2Refiner
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-import zoo
 from porting.adapters.registry import inspect_checkpoint, load_world_model
 from porting.adapters.sana_wm_refiner.modules import Denoiser, Recorder
 from porting.adapters.sana_wm_refiner.rotation import Rotations
@@ -30,19 +29,8 @@ SLOTS = 2
 """A history of 3 latent frames in blocks of 2: of the older one, the later frame is seen."""
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("sana-wm-refiner", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(original: Path) -> WorldModel:
-    return load_world_model(original)
-
-
-@pytest.fixture
-def folder(original: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(original, tmp_path / "m")
+ENTRY = "sana-wm-refiner"
+"""That `original`, `model` and `folder` are of."""
 
 
 class Published(SanaWMLTX2Refiner):  # type: ignore[misc]

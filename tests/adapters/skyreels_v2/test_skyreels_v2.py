@@ -1,6 +1,5 @@
 """SkyReels-V2: the published transformer, sampler and autoencoder, chunk after chunk; and what is not one."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from diffusers.pipelines.skyreels_v2.pipeline_skyreels_v2_diffusion_forcing impo
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from torch import Tensor
 
-import zoo
 from porting.adapters.registry import inspect_checkpoint, load_world_model
 from porting.adapters.skyreels_v2.adapter import build_transformer, convert_transformer
 from porting.adapters.skyreels_v2.modules import Denoiser
@@ -28,19 +26,8 @@ ASYNCHRONOUS = {"lag": 1, "block": 3, "frames": 17}
 """Two new blocks of three latent frames, the second a step behind."""
 
 
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("skyreels-v2", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(pipeline: Path) -> WorldModel:
-    return load_world_model(pipeline)
-
-
-@pytest.fixture
-def folder(pipeline: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(pipeline, tmp_path / "m")
+ENTRY = "skyreels-v2"
+"""That `original`, `model` and `folder` are of."""
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -62,8 +49,8 @@ def plan_published(frames: int, given: int, steps: int, shift: float, lag: int, 
     return matrix, moving
 
 
-def test_headers_tell_parts_and_state(pipeline: Path, model: WorldModel) -> None:
-    found = inspect_checkpoint(pipeline)
+def test_headers_tell_parts_and_state(original: Path, model: WorldModel) -> None:
+    found = inspect_checkpoint(original)
     assert (found.family, found.format) == ("skyreels_v2", "parts")
     assert found.parameters == model.parameters
     assert {c.name: c.weights for c in found.components} == {
@@ -179,9 +166,9 @@ def keep_the_old_context(denoiser: Denoiser) -> None:
 
 @pytest.mark.parametrize("spoil", [turn_otherwise, tell_another_rate, keep_the_old_context])
 def test_a_denoiser_that_is_another_one_makes_other_chunks(
-    spoil: Callable[[Denoiser], None], pipeline: Path, model: WorldModel
+    spoil: Callable[[Denoiser], None], original: Path, model: WorldModel
 ) -> None:
-    spoilt = load_world_model(pipeline)
+    spoilt = load_world_model(original)
     denoiser = spoilt.modules["denoiser"]
     assert isinstance(denoiser, Denoiser)
     spoil(denoiser)
@@ -264,6 +251,6 @@ def test_published_sizes_are_inspected_without_weights(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_ported_whole(pipeline: Path, tmp_path: Path) -> None:
-    _, target, output = zoo_ports.port(pipeline, tmp_path / "port")
+def test_it_is_ported_whole(original: Path, tmp_path: Path) -> None:
+    _, target, output = zoo_ports.port(original, tmp_path / "port")
     zoo_ports.check_proved(target, output)

@@ -1,6 +1,5 @@
 """V-JEPA 2: recognised, converted, rolled out in latent space past its window, and refused where it is broken."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,19 +18,8 @@ from zoo.vjepa2 import TINY, make_model
 Use = Callable[[Path], object]
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("vjepa2", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(published: Path) -> WorldModel:
-    return load_world_model(published)
-
-
-@pytest.fixture
-def folder(published: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(published, tmp_path / "m")
+ENTRY = "vjepa2"
+"""That `original`, `model` and `folder` are of."""
 
 
 def refusal(use: Use, path: Path, kind: type[PortingError] = CheckpointError) -> str:
@@ -40,8 +28,8 @@ def refusal(use: Use, path: Path, kind: type[PortingError] = CheckpointError) ->
     return str(error.value)
 
 
-def test_headers_tell_components_parameters_and_state(published: Path, model: WorldModel) -> None:
-    found = inspect_checkpoint(published)
+def test_headers_tell_components_parameters_and_state(original: Path, model: WorldModel) -> None:
+    found = inspect_checkpoint(original)
     assert found.family == "vjepa2"
     assert [c.name for c in found.components] == ["encoder", "predictor", "viewer"]
     assert found.parameters == model.parameters == sum(p.numel() for p in make_model().parameters())

@@ -1,6 +1,5 @@
 """V-JEPA 2-AC: the published predictor's own arithmetic, a rollout under actions, and a planner that nears its goal."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +17,8 @@ from porting.errors import ConfigError
 from tests.adapters import zoo_ports
 from zoo.vjepa2_ac import TINY, WINDOW, make_halves
 
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("vjepa2-ac", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(original: Path) -> WorldModel:
-    return load_world_model(original)
-
-
-@pytest.fixture
-def folder(original: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(original, tmp_path / "m")
+ENTRY = "vjepa2-ac"
+"""That `original`, `model` and `folder` are of."""
 
 
 def draw(seed: int, *shape: int) -> Tensor:

@@ -20,20 +20,8 @@ from porting.errors import CheckpointError, ConfigError
 from tests.adapters import zoo_ports
 from zoo.wan import make_autoencoder, make_original_autoencoder, make_transformer, original_autoencoder
 
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("wan-2.1", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(pipeline: Path) -> WorldModel:
-    return load_world_model(pipeline)
-
-
-@pytest.fixture
-def folder(pipeline: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(pipeline, tmp_path / "m")
+ENTRY = "wan-2.1"
+"""That `original`, `model` and `folder` are of."""
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -51,8 +39,8 @@ def stream(model: WorldModel, latents: Tensor) -> Tensor:
     return torch.cat(made, dim=2)
 
 
-def test_headers_tell_parts_and_state(pipeline: Path, model: WorldModel) -> None:
-    found = inspect_checkpoint(pipeline)
+def test_headers_tell_parts_and_state(original: Path, model: WorldModel) -> None:
+    found = inspect_checkpoint(original)
     assert (found.family, found.format) == ("wan", "parts")
     assert {c.name: c.weights for c in found.components} == {
         "denoiser": "transformer", "decoder_first": "vae", "decoder": "vae", "joiner": "",
@@ -223,6 +211,6 @@ def test_published_sizes_are_inspected_without_weights(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_ported_whole(pipeline: Path, tmp_path: Path) -> None:
-    _, target, output = zoo_ports.port(pipeline, tmp_path / "port")
+def test_it_is_ported_whole(original: Path, tmp_path: Path) -> None:
+    _, target, output = zoo_ports.port(original, tmp_path / "port")
     zoo_ports.check_proved(target, output)

@@ -1,6 +1,5 @@
 """Causal Wan: chunks past the ring's eviction are those of the published network under a windowed causal mask."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,19 +27,8 @@ CHUNK, TOKENS, LAYERS, SLOTS = 2, 8, 2, 3
 """Latent frames of a chunk, its tokens, the network's blocks, the ring's slots."""
 
 
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.build("wan-causal", tmp_path_factory.mktemp("zoo") / "m")
-
-
-@pytest.fixture(scope="module")
-def model(stored: Path) -> WorldModel:
-    return load_world_model(stored)
-
-
-@pytest.fixture
-def folder(stored: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(stored, tmp_path / "m")
+ENTRY = "wan-causal"
+"""That `original`, `model` and `folder` are of."""
 
 
 @pytest.fixture
@@ -112,8 +100,8 @@ def run(
     return velocity
 
 
-def test_headers_tell_parts_and_state(stored: Path, model: WorldModel) -> None:
-    found = inspect_checkpoint(stored)
+def test_headers_tell_parts_and_state(original: Path, model: WorldModel) -> None:
+    found = inspect_checkpoint(original)
     assert found.family == "wan_causal"
     assert {c.name: c.weights for c in found.components} == {
         "conditioner": "self_forcing_dmd", "denoiser": "self_forcing_dmd", "decoder_first": "Wan2.1_VAE",
@@ -157,8 +145,8 @@ def swap_layers(denoiser: Denoiser) -> None:
 
 
 @pytest.mark.parametrize("spoil", [change_base, swap_layers])
-def test_a_world_that_is_another_one_is_noticed(spoil: Callable[[Denoiser], None], stored: Path) -> None:
-    spoilt = load_world_model(stored)
+def test_a_world_that_is_another_one_is_noticed(spoil: Callable[[Denoiser], None], original: Path) -> None:
+    spoilt = load_world_model(original)
     denoiser = spoilt.modules["denoiser"]
     assert isinstance(denoiser, Denoiser)
     spoil(denoiser)
